@@ -1,0 +1,8 @@
+"""The nouns of the house, as values: frozen, validated when built, without behaviour that touches the world."""
+
+from immure.model.caller import Binary, Caller
+from immure.model.decision import Allow, Decision, Deny
+from immure.model.endpoint import Endpoint, canonical_host
+from immure.model.secret import Secret
+
+__all__ = ["Allow", "Binary", "Caller", "Decision", "Deny", "Endpoint", "Secret", "canonical_host"]
