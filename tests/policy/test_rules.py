@@ -1,0 +1,23 @@
+"""Rules refuse to be built wrong."""
+
+import pytest
+
+from immure.model import Endpoint
+from immure.policy import Rule
+
+MALFORMED = [
+    {"name": ""},
+    {"name": "  "},
+    {"name": "two\nlines"},
+    {"name": "right\u202eto left"},
+    {"layer": ""},
+    {"effect": "audit"},
+]
+
+
+@pytest.mark.parametrize("change", MALFORMED)
+def test_a_rule_that_could_not_be_shown_or_enforced_is_not_built(change: dict[str, str]) -> None:
+    right = {"name": "npm", "layer": "policy file", "effect": "allow", "endpoint": Endpoint("a.com", 443)}
+    Rule(**right)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"^not an? "):
+        Rule(**(right | change))  # type: ignore[arg-type]

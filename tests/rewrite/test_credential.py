@@ -1,0 +1,46 @@
+"""A credential refuses to be built wrong, and shows its secret to nobody."""
+
+from dataclasses import replace
+
+import pytest
+
+from immure.errors import Fault
+from immure.model import Endpoint, Secret
+from immure.rewrite import Credential, mint
+
+RIGHT = Credential(
+    name="codex.access_token",
+    placeholder=mint("access_token", bytes(16)),
+    secret=Secret("fake-real-token"),
+    endpoints=(Endpoint("chatgpt.com", 443),),
+    header="authorization",
+    scheme="bearer",
+)
+
+WRONG = [
+    ({"placeholder": "openai"}, "placeholder"),
+    ({"placeholder": "Bearer " + RIGHT.placeholder}, "placeholder"),
+    ({"header": "Authorization"}, "field name"),
+    ({"header": ""}, "field name"),
+    ({"header": "x y"}, "field name"),
+    ({"scheme": "basic"}, "scheme"),
+    ({"secret": Secret("fake123")}, "shorter"),
+]
+
+
+@pytest.mark.parametrize(("change", "reason"), WRONG)
+def test_what_could_not_be_exchanged_safely_is_not_built(change: dict[str, object], reason: str) -> None:
+    with pytest.raises(Fault, match=reason) as caught:
+        replace(RIGHT, **change)  # type: ignore[arg-type]
+    assert "fake" not in str(caught.value)
+
+
+def test_rotation_changes_the_secret_and_nothing_else() -> None:
+    rotated = RIGHT.rotated(Secret("fake-newer-token"))
+    assert rotated == replace(RIGHT, secret=Secret("fake-newer-token"))
+    assert rotated.placeholder == RIGHT.placeholder
+    assert rotated.pair == (b"fake-newer-token", RIGHT.placeholder.encode())
+
+
+def test_a_credential_prints_without_its_secret() -> None:
+    assert "fake-real-token" not in repr(RIGHT)
