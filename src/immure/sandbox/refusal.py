@@ -1,0 +1,56 @@
+"""Why this host cannot make a sandbox, in words that name what to change.
+
+Evidence comes from the error of the step that failed and from the switches that distributions use to forbid it.
+"""
+
+from immure.errors import HostError
+
+_SWITCHES = (
+    ("/proc/sys/kernel/unprivileged_userns_clone", "0", "sysctl -w kernel.unprivileged_userns_clone=1"),
+    (
+        "/proc/sys/kernel/apparmor_restrict_unprivileged_userns",
+        "1",
+        "give bwrap and python3 AppArmor profiles with `userns,`, or: sysctl -w kernel.apparmor_restrict_unprivileged_userns=0",
+    ),
+    ("/proc/sys/user/max_user_namespaces", "0", "sysctl -w user.max_user_namespaces=15000"),
+    ("/proc/sys/user/max_net_namespaces", "0", "sysctl -w user.max_net_namespaces=15000"),
+)
+"""(file, value that forbids, command that allows)."""
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path) as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def _namespace_hint() -> str:
+    for path, forbidding, command in _SWITCHES:
+        if _read(path) == forbidding:
+            return f"as root: {command}"
+    return "inside a container, allow it to create user namespaces (docker run --security-opt seccomp=unconfined …)"
+
+
+def refusal(step: str, error: str) -> HostError:
+    """The error for a failed step of the launcher (launcher/wall.py names them)."""
+    if step == "make a user namespace":
+        return HostError(f"this host forbids user namespaces ({error})", code="host.no-user-namespaces", hint=_namespace_hint())
+    if step == "make the network":
+        return HostError(
+            f"the sandbox's network cannot be made ({error})", code="host.no-network", hint="as root: modprobe nft_tproxy nf_tables"
+        )
+    if step == "map the workspace for an unprivileged user":
+        return HostError(
+            f"a directory cannot be shown to the sandbox's own user id ({error})",
+            code="host.no-idmap",
+            hint="its file system must support id-mapped mounts (ext4, xfs, btrfs; Linux 5.12 or newer); or run immure as an ordinary user",
+        )
+    if step == "install the seccomp program":
+        return HostError(
+            f"the kernel refuses the seccomp program ({error})",
+            code="host.no-seccomp",
+            hint="immure needs Linux 5.6 or newer, and no outer sandbox that listens to seccomp notifications itself",
+        )
+    return HostError(f"the sandbox cannot be made: {step}: {error}", code="host.launch")

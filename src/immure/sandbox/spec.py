@@ -1,0 +1,99 @@
+"""A sandbox as a value, and its translation into bubblewrap options. [pure]
+
+Rules: what is not named here is absent inside. Nothing of the host is writable but what a `Mount` says. Later mounts cover earlier
+ones, so the order is: system, private directories, made files, the user's directories, protected paths within them.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+AGENT_HOME = "/home/agent"
+AGENT_ID = 1000
+"""User and group id inside. Not 0: some agents refuse to run as root, and what looks like root invites mistakes."""
+HOSTNAME = "immure"
+
+_PRIVATE = (("/tmp", "1777"), ("/var/tmp", "1777"), ("/run", "0755"), (AGENT_HOME, "0700"))  # noqa: S108
+"""Empty directories in memory, with their modes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mount:
+    """A host path shown inside at `target`, read-only unless `writable`."""
+
+    source: str
+    target: str
+    writable: bool = False
+
+    @classmethod
+    def same(cls, path: str, *, writable: bool = False) -> "Mount":
+        """Shown at its own path."""
+        return cls(source=path, target=path, writable=writable)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spec:
+    """All that bubblewrap is told.
+
+    `system` are read-only mounts of the operating system, `links` symbolic links (target, path), `files` read-only files by path,
+    `mounts` the user's directories, `protected` mounts that lie within one of these, `sealed` directories to be empty and read-only.
+    """
+
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+    directory: str
+    terminal: bool
+    system: tuple[Mount, ...] = ()
+    links: tuple[tuple[str, str], ...] = ()
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    mounts: tuple[Mount, ...] = ()
+    protected: tuple[Mount, ...] = ()
+    sealed: tuple[str, ...] = ()
+
+    def host_path(self, inside: str) -> str | None:
+        """The host path behind an absolute path inside, or None where there is none: the mount that covers it last decides."""
+        for target, path in self.links:
+            if inside == path or inside.startswith(path + "/"):
+                inside = "/" + target + inside[len(path) :]
+        for mount in (*reversed(self.protected), *reversed(self.mounts), *reversed(self.system)):
+            if inside == mount.target or inside.startswith(mount.target + "/"):
+                return mount.source + inside[len(mount.target) :]
+        return None
+
+
+def bubblewrap(spec: Spec, staged: Callable[[int], str] | None = None) -> tuple[list[str | int], list[str], list[bytes]]:
+    """Options, command and data of a bubblewrap run. A number among the options is an index into the data.
+
+    With `staged`, the source of `mounts[i]` is found at `staged(i)` instead of at its own path.
+    """
+    data = [spec.files[path] for path in spec.files]
+    sources = {mount.source: staged(index) for index, mount in enumerate(spec.mounts)} if staged else {}
+
+    def found(source: str) -> str:
+        for root in sorted(sources, key=len, reverse=True):
+            if source == root or source.startswith(root + "/"):
+                return sources[root] + source[len(root) :]
+        return source
+
+    options: list[str | int] = ["--unshare-user", "--uid", str(AGENT_ID), "--gid", str(AGENT_ID)]
+    options += ["--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try", "--hostname", HOSTNAME, "--die-with-parent"]
+    if not spec.terminal:
+        options += ["--new-session"]
+    for mount in spec.system:
+        options += ["--ro-bind", mount.source, mount.target]
+    for target, path in spec.links:
+        options += ["--symlink", target, path]
+    options += ["--proc", "/proc", "--dev", "/dev"]
+    for path, mode in _PRIVATE:
+        options += ["--perms", mode, "--tmpfs", path]
+    for index, path in enumerate(spec.files):
+        options += ["--perms", "0444", "--ro-bind-data", index, path]
+    for mount in (*spec.mounts, *spec.protected):
+        options += ["--bind" if mount.writable else "--ro-bind", found(mount.source), mount.target]
+    for path in spec.sealed:
+        options += ["--perms", "0555", "--tmpfs", path, "--remount-ro", path]
+    options += ["--chdir", spec.directory]
+    for name, value in spec.environment.items():
+        options += ["--setenv", name, value]
+    # With a terminal of its own the program leads the terminal's session; bubblewrap itself stays out of the reach of its keys.
+    command = ["setsid", "--ctty", *spec.command] if spec.terminal else list(spec.command)
+    return options, command, data

@@ -1,0 +1,99 @@
+"""The seccomp program, run by an interpreter of classic BPF written for this test, and once by the kernel."""
+
+import errno
+import os
+import socket
+import struct
+
+import pytest
+
+from immure.launcher import seccomp
+
+X86_64, I386 = 0xC000003E, 0x40000003
+ALLOW, NOTIFY = 0x7FFF0000, 0x7FC00000
+
+
+def refused(number: int) -> int:
+    return 0x00050000 | number
+
+
+def verdict(number: int, *arguments: int, arch: int = X86_64) -> int:
+    """What the program returns for a system call (linux/filter.h; only the four instructions that it uses)."""
+    data = struct.pack("=IIQ6Q", number, arch, 0, *(*arguments, *[0] * (6 - len(arguments))))
+    code = list(struct.iter_unpack("=HBBI", seccomp.program()))
+    accumulator, position = 0, 0
+    while True:
+        operation, if_true, if_false, value = code[position]
+        position += 1
+        if operation == 0x20:
+            (accumulator,) = struct.unpack_from("=I", data, value)
+        elif operation == 0x15:
+            position += if_true if accumulator == value else if_false
+        elif operation == 0x35:
+            position += if_true if accumulator >= value else if_false
+        else:
+            assert operation == 0x06
+            return int(value)
+
+
+TABLE = [
+    ("read", 0, (), ALLOW),
+    ("clone", 56, (), ALLOW),
+    ("unshare, for the agent's own sandbox", 272, (0x10000000,), ALLOW),
+    ("mount, for the agent's own sandbox", 165, (), ALLOW),
+    ("seccomp, for the agent's own sandbox", 317, (), ALLOW),
+    ("connect", 42, (), NOTIFY),
+    ("io_uring_setup", 425, (), refused(errno.EPERM)),
+    ("bpf", 321, (), refused(errno.EPERM)),
+    ("keyctl", 250, (), refused(errno.EPERM)),
+    ("socket unix", 41, (socket.AF_UNIX,), ALLOW),
+    ("socket inet", 41, (socket.AF_INET,), ALLOW),
+    ("socket inet6", 41, (socket.AF_INET6,), ALLOW),
+    ("socket netlink", 41, (socket.AF_NETLINK,), ALLOW),
+    ("socket vsock", 41, (40,), refused(errno.EAFNOSUPPORT)),
+    ("socket alg", 41, (38,), refused(errno.EAFNOSUPPORT)),
+    ("socket packet", 41, (17,), refused(errno.EAFNOSUPPORT)),
+    ("socket bluetooth", 41, (31,), refused(errno.EAFNOSUPPORT)),
+    ("ioctl TCGETS", 16, (0, 0x5401), ALLOW),
+    ("ioctl TIOCSTI", 16, (0, 0x5412), refused(errno.EPERM)),
+    ("ioctl TIOCSTI with high bits set, which the kernel ignores", 16, (0, 0x5412 | 1 << 40), refused(errno.EPERM)),
+    ("ioctl TIOCLINUX", 16, (0, 0x541C), refused(errno.EPERM)),
+    ("x32 connect", 42 | 0x40000000, (), refused(errno.ENOSYS)),
+]
+
+
+@pytest.mark.parametrize(("number", "arguments", "expected"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE])
+def test_verdict(number: int, arguments: tuple[int, ...], expected: int) -> None:
+    assert expected == verdict(number, *arguments)
+
+
+def test_every_denied_call_is_refused_and_has_a_reason() -> None:
+    for number, reason in seccomp.DENIED.values():
+        assert refused(errno.EPERM) == verdict(number)
+        assert reason
+
+
+def test_a_foreign_architecture_is_refused_whatever_it_calls() -> None:
+    assert all(verdict(number, arch=I386) == refused(errno.ENOSYS) for number in range(450))
+
+
+def test_the_kernel_accepts_the_program_and_reports_a_connect() -> None:
+    ours, theirs = socket.socketpair()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            notify = seccomp.install()
+            socket.send_fds(theirs, [b"x"], [notify])
+            os.close(notify)
+            try:
+                socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+            except OSError as error:
+                os._exit(error.errno)
+        finally:
+            os._exit(255)
+    _, (notify,), _, _ = socket.recv_fds(ours, 1, 1)
+    _, status = os.waitpid(pid, 0)
+    os.close(notify)
+    ours.close()
+    theirs.close()
+    assert os.waitstatus_to_exitcode(status) == errno.EAFNOSUPPORT
