@@ -1,0 +1,107 @@
+"""The whole command line, in click: help, errors and completion, and every verb that is not a launch in the common spelling."""
+
+import importlib
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from immure.cli.options import LAUNCH, Values, empty
+from immure.errors import ImmureError
+from immure.version import __version__
+
+_VERBS = {
+    "run": "Run a command inside walls.",
+    "codex": "Run Codex inside walls, with your login left outside.",
+    "logs": "Show what was allowed and denied.",
+    "stop": "End the broker and every sandbox.",
+    "completion": "Print the completion script of a shell.",
+}
+
+
+class Verbs(click.Group):
+    """Loads the module of a verb when it is used: `immure logs` need not import what `immure completion` needs."""
+
+    def list_commands(self, _: click.Context) -> list[str]:
+        return list(_VERBS)
+
+    def get_command(self, _: click.Context, name: str) -> click.Command | None:
+        if name not in _VERBS:
+            return None
+        if name in ("run", "codex"):
+            return _launch_command(name)
+        return importlib.import_module(f"immure.cli.{name}").command  # type: ignore[no-any-return]
+
+
+def launch_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of a launch, from the table that the quick reader reads too."""
+    for option in reversed(LAUNCH):
+        decorate = click.option(*option.spellings, option.name, metavar=option.metavar, multiple=option.many, help=option.help)
+        function = decorate(function)
+    return function
+
+
+def _values(parameters: dict[str, Any]) -> Values:
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in parameters.items()}
+
+
+def _merge(outer: Values, inner: Values) -> Values:
+    merged = empty()
+    for name, first in outer.items():
+        second = inner[name]
+        if isinstance(first, list) and isinstance(second, list):
+            merged[name] = first + second
+        elif first is not None and second is not None:
+            raise click.UsageError(f"--{name} is given twice")
+        else:
+            merged[name] = second if first is None else first
+    return merged
+
+
+def _launch_command(name: str) -> click.Command:
+    """`run` takes the options of a launch; `codex` takes none, so that every word after it reaches Codex untouched."""
+
+    @click.pass_context
+    def launch(context: click.Context, /, command: tuple[str, ...], **parameters: Any) -> None:
+        from immure import client
+
+        values = _merge(_values(context.obj), _values(parameters)) if parameters else _values(context.obj)
+        context.exit(client.launch(name, values, list(command)))
+
+    is_run = name == "run"
+    words = click.argument("command", nargs=-1, type=click.UNPROCESSED, required=is_run, metavar="-- CMD…" if is_run else "[ARG…]")
+    settings = {"ignore_unknown_options": not is_run, "allow_interspersed_args": False}
+    function = words(launch_options(launch) if is_run else launch)
+    return click.command(name, help=_VERBS[name], context_settings=settings, add_help_option=is_run)(function)
+
+
+@click.group(
+    cls=Verbs,
+    epilog="Options before `codex` are immure's: immure --allow github.com codex exec 'open a pull request'",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.version_option(__version__, message="immure %(version)s")
+@launch_options
+@click.pass_context
+def immure(context: click.Context, /, **options: Any) -> None:
+    """Run a coding agent inside walls it cannot see through, with its keys left outside."""
+    context.obj = options
+
+
+def main(argv: list[str]) -> int:
+    """Run one command line; returns the exit status."""
+    try:
+        result = immure.main(argv, prog_name="immure", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort:
+        return 130
+    except ImmureError as error:
+        sys.stderr.write(error.render())
+        return error.status
+    except BrokenPipeError:
+        sys.stdout = None  # nobody reads on: nothing is left to flush at exit
+        return 0
+    return result if isinstance(result, int) else 0

@@ -1,0 +1,77 @@
+"""The options of a launch, in one table that two readers share.
+
+`read` understands the well-formed command lines that people type all day and nothing else; whatever it does not understand goes to
+click, which is built from the same table and has the words for help, errors and completion (cli/application.py). A property test
+holds that both read the same thing.
+
+Rule: imports nothing.
+"""
+
+
+class Option:
+    """One option: its spellings, what its value is called, whether it may be repeated, and its help."""
+
+    __slots__ = ("help", "many", "metavar", "name", "spellings")
+
+    def __init__(self, name: str, spellings: "tuple[str, ...]", metavar: str, help: str, *, many: bool = False) -> None:  # noqa: A002
+        self.name = name
+        self.spellings = spellings
+        self.metavar = metavar
+        self.help = help
+        self.many = many
+
+
+LAUNCH = (
+    Option("provider", ("--provider",), "NAME", "Attach a provider's credentials and rules, as placeholders (codex).", many=True),
+    Option("allow", ("--allow",), "HOST[:PORT]", "Let any program inside reach this endpoint (port 443 if none is given).", many=True),
+    Option("policy", ("--policy",), "FILE", "Rules in a YAML file."),
+    Option("workspace", ("-w", "--workspace"), "DIR", "The writable directory, at its own path inside. [default: the current one]"),
+    Option("ro", ("--ro",), "PATH", "Show a path of the host read-only.", many=True),
+    Option("rw", ("--rw",), "PATH", "Show a path of the host writable.", many=True),
+    Option("env", ("--env",), "NAME[=VALUE]", "Set a variable inside; without a value, pass yours on.", many=True),
+)
+
+_BY_SPELLING = {spelling: option for option in LAUNCH for spelling in option.spellings}
+
+Values = dict[str, "str | list[str] | None"]
+
+
+def empty() -> Values:
+    return {option.name: [] if option.many else None for option in LAUNCH}
+
+
+def read(argv: "list[str]") -> "tuple[str, Values, list[str]] | None":
+    """(verb, option values, command) of `[OPTION VALUE]… codex ARG…` or `[OPTION VALUE]… run [OPTION VALUE]… [--] CMD…`; else None."""
+    values = empty()
+    start = _take(argv, 0, values)
+    if start >= len(argv):
+        return None
+    verb = argv[start]
+    if verb == "codex":
+        return verb, values, argv[start + 1 :]
+    if verb != "run":
+        return None
+    start = _take(argv, start + 1, values)
+    command = argv[start:]
+    if command[:1] == ["--"]:
+        command = command[1:]
+    elif command and command[0].startswith("-"):
+        return None
+    return (verb, values, command) if command else None
+
+
+def _take(argv: "list[str]", start: int, values: Values) -> int:
+    """Read leading options into `values`; returns the index of the first word that is not one, or stops where it does not understand."""
+    while start < len(argv):
+        option = _BY_SPELLING.get(argv[start])
+        if option is None or start + 1 >= len(argv):
+            return start
+        value = argv[start + 1]
+        if option.many:
+            values[option.name].append(value)  # type: ignore[union-attr]
+        elif values[option.name] is not None:
+            return start
+        else:
+            values[option.name] = value
+        start += 2
+    return start
