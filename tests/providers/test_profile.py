@@ -1,0 +1,155 @@
+"""The codex profile, for each kind of login; and that a profile with a mistake in it is not used."""
+
+import pytest
+
+from immure.errors import Fault
+from immure.model import Allow, Binary, Caller, Deny, Endpoint, Secret
+from immure.policy import Policy
+from immure.providers import Login, load_profile
+from immure.providers.profile import parse_profile
+
+CODEX = (Binary("/opt/codex/bin/codex", 1, 2),)
+CURL = Binary("/usr/bin/curl", 1, 3)
+SUBSCRIPTION = Login(
+    name="codex /home/ann/.codex",
+    kind="chatgpt",
+    secrets={
+        "access_token": Secret("fake-at-0000"),
+        "refresh_token": Secret("fake-rt-0000"),
+        "account_id": Secret("acct-0000"),
+        "id_token": Secret("fake.id.token"),
+        "api_key": Secret("fake-key-unused"),
+    },
+)
+KEY = Login(name="codex /home/ann/.codex", kind="api_key", secrets={"api_key": Secret("fake-key-0000")})
+
+# login, switches, host, who: allowed by which rule, or None
+REACH = [
+    (SUBSCRIPTION, (), "chatgpt.com", CODEX[0], "codex-chatgpt"),
+    (SUBSCRIPTION, (), "chatgpt.com", CURL, None),
+    (SUBSCRIPTION, (), "api.openai.com", CODEX[0], None),
+    (SUBSCRIPTION, (), "auth.openai.com", CODEX[0], None),
+    (SUBSCRIPTION, (), "ab.chatgpt.com", CODEX[0], None),
+    (SUBSCRIPTION, ("telemetry",), "ab.chatgpt.com", CODEX[0], "codex-telemetry"),
+    (SUBSCRIPTION, ("telemetry",), "ab.chatgpt.com", CURL, None),
+    (KEY, (), "api.openai.com", CODEX[0], "codex-api"),
+    (KEY, (), "chatgpt.com", CODEX[0], None),
+    (None, (), "chatgpt.com", CODEX[0], None),
+    (None, (), "api.openai.com", CODEX[0], None),
+]
+
+GOOD = """
+name: p
+binaries: [p]
+credentials:
+  - {name: api_key, login: api_key, variable: P_KEY, slot: {header: authorization, scheme: bearer, endpoints: [p.example]}}
+endpoints:
+  - {rule: p, endpoint: p.example, login: api_key}
+"""
+# a change to the profile above that makes it wrong
+MISTAKES = [
+    ("name: p", "nam: p"),
+    ("name: p", "name: 7"),
+    ("binaries: [p]", "binaries: p"),
+    ("binaries: [p]", "binaries: [null]"),
+    ("name: api_key", "name: a_key"),
+    ("login: api_key, variable", "login: password, variable"),
+    ("header: authorization, ", ""),
+    ("scheme: bearer", "scheme: basic"),
+    ("endpoints: [p.example]", "endpoints: [p..example]"),
+    ("endpoint: p.example", "endpoint: p.example:0"),
+    ("{rule: p, endpoint: p.example, login: api_key}", "{rule: p, endpoint: p.example}"),
+    ("{rule: p, endpoint: p.example, login: api_key}", "{rule: p, endpoint: p.example, login: api_key, switch: s}"),
+    ("{rule: p, endpoint: p.example, login: api_key}", "p.example"),
+    ("name: p", "name: [p"),
+]
+
+
+def entropy(count: int) -> bytes:
+    entropy.calls += 1  # type: ignore[attr-defined]
+    return entropy.calls.to_bytes(count)  # type: ignore[attr-defined]
+
+
+entropy.calls = 0  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("login", "switches", "host", "binary", "rule"), REACH)
+def test_the_profile_lets_through(login, switches, host, binary, rule) -> None:
+    policy = Policy(load_profile("codex").rules(login, CODEX, switches))
+    decision = policy.decide(host, 443, Caller(binary, 7))
+    if rule is None:
+        assert isinstance(decision, Deny)
+    else:
+        assert decision == Allow(rule=rule, layer="profile codex")
+
+
+def test_telemetry_is_refused_by_name_with_the_way_to_switch_it_on() -> None:
+    decision = Policy(load_profile("codex").rules(SUBSCRIPTION, CODEX)).decide("ab.chatgpt.com", 443, Caller(CODEX[0], 7))
+    assert isinstance(decision, Deny)
+    assert decision.rule == "codex-telemetry"
+    assert "telemetry = true under [codex]" in decision.hint
+
+
+def test_a_subscription_has_placeholders_for_three_secrets_and_slots_for_two() -> None:
+    profile = load_profile("codex")
+    placeholders = profile.placeholders(SUBSCRIPTION, entropy)
+    assert sorted(placeholders) == ["access_token", "account_id", "refresh_token"]
+    credentials = profile.credentials(SUBSCRIPTION, placeholders, CODEX)
+    assert [(c.name, c.header, c.scheme, c.endpoints, c.binaries) for c in credentials] == [
+        ("codex.access_token", "authorization", "bearer", (Endpoint("chatgpt.com", 443),), CODEX),
+        ("codex.account_id", "chatgpt-account-id", "raw", (Endpoint("chatgpt.com", 443),), CODEX),
+    ]
+    assert profile.secrets(SUBSCRIPTION) == {c.name: c.secret for c in credentials}
+    assert profile.environment(placeholders) == {
+        "CODEX_AUTH_ACCESS_TOKEN": placeholders["access_token"],
+        "CODEX_AUTH_ACCOUNT_ID": placeholders["account_id"],
+        "CODEX_AUTH_REFRESH_TOKEN": placeholders["refresh_token"],
+    }
+
+
+def test_an_api_key_goes_to_the_api_alone() -> None:
+    profile = load_profile("codex")
+    placeholders = profile.placeholders(KEY, entropy)
+    [credential] = profile.credentials(KEY, placeholders, CODEX)
+    assert (credential.name, credential.endpoints) == ("codex.api_key", (Endpoint("api.openai.com", 443),))
+    assert placeholders["api_key"].startswith("sk-")
+    assert profile.environment(placeholders) == {"OPENAI_API_KEY": placeholders["api_key"]}
+
+
+def test_a_login_without_an_account_has_no_placeholder_for_one() -> None:
+    bare = Login(name="n", kind="chatgpt", secrets={"access_token": Secret("fake-at-0000")})
+    profile = load_profile("codex")
+    placeholders = profile.placeholders(bare, entropy)
+    assert list(placeholders) == ["access_token"]
+    assert [credential.name for credential in profile.credentials(bare, placeholders, CODEX)] == ["codex.access_token"]
+
+
+def test_the_token_endpoint_is_the_only_thing_of_its_host() -> None:
+    virtual = load_profile("codex").virtual
+    assert {(str(v.endpoint), v.method, v.path) for v in virtual} == {
+        ("auth.openai.com:443", "POST", "/oauth/token"),
+        ("auth.openai.com:443", "POST", "/oauth/revoke"),
+    }
+
+
+@pytest.mark.parametrize("name", ["nobody", "../codex", "", "codex.yaml", "__init__"])
+def test_a_profile_that_is_not_there_is_not_found(name) -> None:
+    with pytest.raises(KeyError):
+        load_profile(name)
+
+
+def test_the_example_of_a_profile_is_good() -> None:
+    assert parse_profile(GOOD).name == "p"
+
+
+@pytest.mark.parametrize(("right", "wrong"), MISTAKES)
+def test_a_profile_with_a_mistake_is_a_fault(right, wrong) -> None:
+    assert right in GOOD
+    with pytest.raises(Fault, match="profile"):
+        parse_profile(GOOD.replace(right, wrong))
+
+
+def test_a_login_shows_no_secret_and_does_not_change() -> None:
+    assert "fake" not in repr(SUBSCRIPTION)
+    with pytest.raises(TypeError):
+        SUBSCRIPTION.secrets["access_token"] = Secret("other")  # type: ignore[index]
