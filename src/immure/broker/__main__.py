@@ -1,0 +1,33 @@
+"""`python -m immure.broker FD`: be the broker of this user; say on the given descriptor that it is ready, or why it cannot be."""
+
+import asyncio
+import os
+import signal
+import sys
+
+from immure.broker.service import Service
+from immure.errors import ImmureError
+from immure.paths import Paths
+
+
+async def _serve(report: int) -> None:
+    service = Service(Paths(dict(os.environ)))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, service.stop)
+    os.write(report, b"\n")
+    os.close(report)
+    await service.run()
+
+
+def main(report: int) -> None:
+    os.set_inheritable(report, False)
+    os.umask(0o077)
+    try:
+        asyncio.run(_serve(report))
+    except ImmureError as error:
+        os.write(report, error.render().encode())
+        sys.exit(error.status)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

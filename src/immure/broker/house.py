@@ -1,0 +1,92 @@
+"""What all sandboxes of a broker share: its directories, workers, vault, audit trail, and the list of who is here."""
+
+import itertools
+import os
+import shutil
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from immure.audit.sink import Sink
+from immure.broker.login import Logins
+from immure.broker.workers import Launcher, Nursery, worker_died
+from immure.config.settings import Settings
+from immure.errors import HostError
+from immure.paths import Paths
+from immure.providers import Login
+from immure.sandbox.workspace import MountPoints
+from immure.vault import Vault, open_vault
+
+if TYPE_CHECKING:
+    from immure.broker.session import Session
+
+_SPARE_IDS = range(61184, 65519)
+"""User ids that no distribution gives to anybody; systemd takes its dynamic users from here."""
+
+
+class House:
+    """`end` is called when a worker has died and nothing can be done here any more."""
+
+    def __init__(self, paths: Paths, end: Callable[[], None]) -> None:
+        self.paths = paths
+        self.sessions: dict[str, Session] = {}
+        self.mount_points = MountPoints()
+        self._end = end
+        self._spare_ids = itertools.cycle(_SPARE_IDS)
+        self._vault: Vault | None = None
+        self._vault_lock = threading.Lock()
+        self._sink = Sink(paths.audit)
+        self._sink_lock = threading.Lock()
+        self._sweep()
+        self.launcher = Launcher(lambda: self._worker_died("launcher"))
+        self.nursery = Nursery(lambda: self._worker_died("nursery"))
+
+    def spare_uid(self) -> int | None:
+        """For root: a user id for one sandbox, which is nobody's outside. For anybody else None: it runs as you."""
+        return next(self._spare_ids) if os.geteuid() == 0 else None
+
+    def record(self, lines: bytes) -> None:
+        """Append to the audit trail, from any thread."""
+        with self._sink_lock:
+            self._sink.write(lines)
+
+    def logins(self, settings: Settings, say: Callable[[str], None]) -> Logins:
+        """The logins in the vault, which is opened by whoever needs it first. Any thread may call."""
+        with self._vault_lock:
+            if self._vault is None:
+                self._vault = open_vault(self.paths.vault, os.environ, lambda text: say(f"immure: {text}\n"))
+        return Logins(self._vault, settings.upstreams, self.record)
+
+    async def rotate(self, login: Login) -> None:
+        """A login has new secrets: tell the gate of every sandbox that runs on it."""
+        for session in list(self.sessions.values()):
+            await session.rotate(login)
+
+    def close(self) -> None:
+        self.launcher.close()
+        self.nursery.close()
+        self._sink.close()
+
+    def _worker_died(self, name: str) -> None:
+        for session in list(self.sessions.values()):
+            session.lost(worker_died(name))
+        self._end()
+
+    def _sweep(self) -> None:
+        """Remove what a broker that was killed has left: its sandboxes died with it."""
+        root = f"{self.paths.state}/sandboxes"
+        for identifier in os.listdir(root) if os.path.isdir(root) else ():
+            directory = f"{root}/{identifier}"
+            try:
+                with open(f"{directory}/sealed") as file:
+                    self.mount_points.forget(file.read().split("\0"))
+            except FileNotFoundError:
+                pass
+            try:
+                shutil.rmtree(directory)
+            except OSError as error:
+                raise HostError(
+                    f"{directory} is left from a sandbox that was killed, and cannot be removed: {error.strerror}",
+                    code="state.unclean",
+                    hint=f"rm -r {directory}",
+                ) from error

@@ -1,0 +1,162 @@
+"""From a command line to a sandbox: what will be shown, run, reached and exchanged, before anything is made.
+
+Everything that can be wrong with a request is found here, so that a refused launch leaves nothing behind. Making a plan may take a
+while (a login that is due is renewed first), so it runs in a thread.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from immure import channel
+from immure.broker.attachment import Attachment, Say, attach, codex_home_of
+from immure.broker.login import Logins
+from immure.config.policy_file import load_policy
+from immure.config.settings import Settings, load_settings
+from immure.errors import UsageError
+from immure.model import Binary, Endpoint
+from immure.paths import Paths
+from immure.policy import Rule
+from immure.sandbox import Mount, environment, program, system, workspace
+from immure.sandbox.spec import Spec
+from immure.sandbox.system import System
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What the client sends. `options` as in cli/options.py; `terminal` is (rows, columns) if any stream is a terminal."""
+
+    verb: str
+    options: Mapping[str, Any]
+    command: tuple[str, ...]
+    directory: str
+    environment: Mapping[str, str]
+    terminal: tuple[int, int] | None
+
+    @classmethod
+    def read(cls, message: channel.Message) -> "Request":
+        return cls(
+            verb=message["do"],
+            options=message["options"],
+            command=tuple(message["command"]),
+            directory=message["directory"],
+            environment=message["environment"],
+            terminal=tuple(message["terminal"]) if message["terminal"] else None,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """`spec` lacks only the files that hold the gate's certificate, which `system` makes."""
+
+    spec: Spec
+    system: System
+    settings: Settings
+    rules: tuple[Rule, ...]
+    attachments: tuple[Attachment, ...]
+
+
+def make(request: Request, directory: str, paths: Paths, logins: Callable[[Settings, Say], Logins], say: Say) -> Plan:
+    """Plan the sandbox whose own directory on the host is `directory`. Raises ImmureError."""
+    settings = load_settings(paths.settings)
+    host = system.inspect()
+    options = request.options
+    root = workspace.real_directory(os.path.join(request.directory, options["workspace"] or "."), "the workspace")
+    shown = _shown(options, request.directory, root)
+    for mount in shown:
+        workspace.check_mount(mount.source, _hidden(paths, request.environment))
+    protection = workspace.protection(root)
+    rules = [*_allowed(options["allow"])]
+    if options["policy"]:
+        rules += load_policy(os.path.join(request.directory, options["policy"]), identify)
+    variables = _variables(options["env"], request.environment)
+
+    attachments = tuple(
+        attach(
+            name,
+            environment=request.environment,
+            directory=directory,
+            paths=paths,
+            settings=settings,
+            logins=lambda say: logins(settings, say),
+            say=say,
+        )
+        for name in dict.fromkeys([*options["provider"], *(["codex"] if request.verb == "codex" else [])])
+    )
+    command = request.command
+    if request.verb == "codex":
+        command = (attachments[-1].executable, *command)
+    spec = Spec(
+        command=command,
+        environment=environment(
+            request.environment,
+            ca_bundle=host.bundles[0],
+            path=[attachment.path for attachment in attachments],
+            extra=[*(attachment.variables for attachment in attachments), variables],
+        ),
+        directory=_directory(request.directory, root, shown),
+        terminal=request.terminal is not None,
+        system=host.mounts,
+        links=host.links,
+        mounts=(*shown, *(mount for attachment in attachments for mount in attachment.mounts)),
+        protected=protection.mounts,
+        sealed=protection.sealed,
+    )
+    program.check(spec)
+    for attachment in attachments:
+        rules += attachment.rules
+    return Plan(spec=spec, system=host, settings=settings, rules=tuple(rules), attachments=attachments)
+
+
+def identify(path: str) -> Binary:
+    """The program file that a path of a rule names. Raises OSError."""
+    real = os.path.realpath(path)
+    status = os.stat(real)
+    return Binary(real, status.st_dev, status.st_ino)
+
+
+def _allowed(endpoints: Iterable[str]) -> Iterable[Rule]:
+    for text in endpoints:
+        try:
+            endpoint = Endpoint.parse(text)
+        except ValueError as error:
+            raise UsageError(
+                f"--allow {text}: {error}", code="usage.endpoint", hint="write HOST, HOST:PORT, *.HOST or [IPV6]:PORT"
+            ) from None
+        yield Rule(name=f"--allow {endpoint}", layer="command line", effect="allow", endpoint=endpoint, binaries=None)
+
+
+def _variables(settings: Iterable[str], caller: Mapping[str, str]) -> dict[str, str]:
+    made = {}
+    for text in settings:
+        name, given, value = text.partition("=")
+        if not name or (not given and name not in caller):
+            raise UsageError(
+                f"--env {text}: {name or 'the variable'} is not set in your environment", code="usage.env", hint=f"--env {name}=VALUE"
+            )
+        made[name] = value if given else caller[name]
+    return made
+
+
+def _shown(options: Mapping[str, Any], directory: str, root: str) -> tuple[Mount, ...]:
+    """The workspace and what --rw and --ro name, each at its real path."""
+    mounts = [Mount.same(root, writable=True)]
+    for name, writable in (("rw", True), ("ro", False)):
+        for path in options[name]:
+            real = os.path.realpath(os.path.join(directory, path))
+            if not os.path.exists(real):
+                raise UsageError(f"--{name} {path} does not exist", code="workspace.missing", hint="name an existing path")
+            mounts.append(Mount.same(real, writable=writable))
+    return tuple(mounts)
+
+
+def _hidden(paths: Paths, caller: Mapping[str, str]) -> tuple[str, ...]:
+    """What no sandbox may be shown: our own directories, and the login of the user's own Codex."""
+    return paths.config, paths.state, paths.runtime, codex_home_of(caller) + "/auth.json"
+
+
+def _directory(caller: str, root: str, shown: Iterable[Mount]) -> str:
+    """Where the program starts: where you are, if that is shown; else in the workspace."""
+    here = os.path.realpath(caller)
+    return here if any(here == mount.target or here.startswith(mount.target + "/") for mount in shown) else root

@@ -1,0 +1,168 @@
+"""One sandbox, from the client's request to its exit status.
+
+    plan ─► gate and namespaces, side by side ─► start ─► exit ─► clean up
+
+Every way to end leads through `_clean`: what was made for the sandbox is removed whether it ran, was refused, or lost its gate. A
+session is owned by one task of the service.
+"""
+
+import asyncio
+import os
+import secrets
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+
+from immure import channel
+from immure.broker import plan as planning
+from immure.broker import token_endpoint
+from immure.broker.attachment import Attachment
+from immure.broker.gate_line import GateLine
+from immure.broker.house import House
+from immure.broker.line import Line, close_all
+from immure.broker.plan import Plan, Request
+from immure.broker.trail import Trail
+from immure.broker.workers import PrepareError
+from immure.config.settings import Settings
+from immure.errors import ImmureError
+from immure.gate.brief import Brief
+from immure.launcher.ownership import staged
+from immure.providers import Login
+from immure.sandbox import spec, system
+from immure.sandbox.refusal import refusal
+
+_PATIENCE = 5.0
+"""Seconds for a gate to write its last audit lines."""
+
+
+class Session:
+    """The sandbox of one client. `run` is called once; the other methods may be called while it runs."""
+
+    def __init__(self, house: House, client: Line, request: Request, streams: Sequence[int | None]) -> None:
+        self.identifier = f"sb-{secrets.token_hex(4)}"
+        self._house = house
+        self._client = client
+        self._request = request
+        self._streams = streams
+        self._directory = f"{house.paths.state}/sandboxes/{self.identifier}"
+        self._uid = house.spare_uid()
+        self._settings = Settings()
+        self._attachments: dict[str, Attachment] = {}
+        self._sealed: tuple[str, ...] = ()
+        self._trail = Trail(house.record)
+        self._gate: GateLine | None = None
+        self._prepared: asyncio.Future[list[int]] | None = None
+        self._failure: ImmureError | None = None
+
+    async def run(self) -> int:
+        """The exit status for the client. Raises ImmureError if the sandbox could not be made or lost a part of its wall."""
+        try:
+            plan = await asyncio.to_thread(planning.make, self._request, self._directory, self._house.paths, self._house.logins, self._say)
+            return await self._launch(plan)
+        finally:
+            await self._clean()
+
+    def signal(self, number: int) -> None:
+        """The client was sent a signal."""
+        self._house.launcher.signal(self.identifier, number)
+
+    def lost(self, failure: ImmureError | None) -> None:
+        """A part of the wall is gone, or (None) the client: end the sandbox."""
+        self._failure = self._failure or failure
+        self._house.launcher.end(self.identifier)
+
+    async def rotate(self, login: Login) -> None:
+        """A login has new secrets. Returns when the gate uses them, if this sandbox runs on that login."""
+        for name, attachment in self._attachments.items():
+            if attachment.runs_on(login) and self._gate is not None:
+                self._attachments[name] = replace(attachment, login=login)
+                await self._gate.update(attachment.profile.secrets(login))
+
+    def _say(self, text: str) -> None:
+        self._client.send_word(f"say {text}")
+
+    async def _launch(self, plan: Plan) -> int:
+        bubblewrap = system.bubblewrap()
+        self._settings = plan.settings
+        self._make_directories(plan)
+        launcher = self._house.launcher
+        self._gate = GateLine(self._house.nursery.fork(self.identifier, self._uid), self._answer, self.lost)
+        self._prepared = launcher.prepare(
+            self.identifier,
+            streams=self._streams,
+            terminal=self._request.terminal,
+            stage=[mount.source for mount in plan.spec.mounts] if self._uid is not None else [],
+            uid=self._uid,
+        )
+        try:
+            certificate, sockets = await asyncio.gather(self._gate.certificate, self._prepared)
+        except PrepareError as error:
+            raise refusal(error.step, error.error) from None
+        self._gate.serve(self._brief(plan), self._trail.writer, sockets[:5])
+        if self._request.terminal is not None:
+            self._client.send_word("terminal", sockets[5])
+        complete = replace(plan.spec, files=plan.system.files(certificate))
+        launcher.start(self.identifier, bubblewrap, *spec.bubblewrap(complete, staged if self._uid is not None else None))
+        status = await launcher.exited(self.identifier)
+        if self._failure is not None:
+            raise self._failure
+        return status
+
+    def _make_directories(self, plan: Plan) -> None:
+        """What the plan says must exist: mount points in the workspace, the agent's home and its files."""
+        os.makedirs(self._directory, 0o700)
+        if plan.spec.sealed:
+            with open(f"{self._directory}/sealed", "w") as file:  # for the next broker, if this one is killed
+                file.write("\0".join(plan.spec.sealed))
+            self._house.mount_points.claim(plan.spec.sealed)
+            self._sealed = plan.spec.sealed
+        for attachment in plan.attachments:
+            self._attachments[attachment.profile.name] = attachment
+            os.mkdir(attachment.home, 0o700)
+            for name, content in attachment.files.items():
+                descriptor = os.open(f"{attachment.home}/{name}", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+                with open(descriptor, "wb") as staged_file:
+                    staged_file.write(content)
+            for directory in attachment.kept:
+                os.makedirs(directory, 0o700, exist_ok=True)
+
+    def _brief(self, plan: Plan) -> Brief:
+        return Brief(
+            sandbox=self.identifier,
+            rules=plan.rules,
+            credentials=tuple(credential for attachment in plan.attachments for credential in attachment.credentials),
+            virtual=tuple(virtual for attachment in plan.attachments for virtual in attachment.virtual),
+            upstreams=plan.settings.upstreams,
+        )
+
+    async def _answer(self, call: channel.Message) -> tuple[int, Sequence[tuple[str, str]], bytes]:
+        """A virtual endpoint was asked. The gate has the new secrets before the agent learns that there are any."""
+        attachment = self._attachments[call["credential"]]
+        answer = await asyncio.to_thread(
+            token_endpoint.answer,
+            self._house.logins(self._settings, self._say),
+            attachment.login,
+            attachment.placeholders,
+            method=call["method"],
+            path=call["path"],
+            body=call["body"].encode(),
+            sandbox=self.identifier,
+        )
+        if answer.login is not attachment.login:
+            await self._house.rotate(answer.login)
+        return answer.status, answer.headers, answer.body
+
+    async def _clean(self) -> None:
+        """Leave nothing behind."""
+        if self._prepared is not None:
+            self._house.launcher.end(self.identifier)
+            await asyncio.wait([self._house.launcher.exited(self.identifier)])
+            if not self._prepared.cancel() and self._prepared.exception() is None:
+                close_all(self._prepared.result())
+            self._house.launcher.forget(self.identifier)
+        os.close(self._trail.writer)
+        if self._gate is not None:
+            self._gate.close()
+        await asyncio.wait([self._trail.finished], timeout=_PATIENCE)
+        self._house.mount_points.release(self._sealed)
+        shutil.rmtree(self._directory, ignore_errors=True)
