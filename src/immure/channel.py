@@ -16,8 +16,8 @@ from typing import Any
 IN_MEMORY = b"+"
 MAX_PACKET = 32 * 1024
 """Far below the default limit of a Unix socket's send buffer (net.core.wmem_default, 208 KiB, which counts the kernel's overhead too)."""
-MAX_DESCRIPTORS = 64
-"""The kernel passes at most 253 in one message (SCM_MAX_FD)."""
+MAX_DESCRIPTORS = 253
+"""SCM_MAX_FD: the kernel passes no more in one message."""
 
 Message = dict[str, Any]
 

@@ -152,6 +152,7 @@ def launch(verb: str, options: "dict[str, str | list[str] | None]", command: "li
         "environment": environment,
         "streams": [fd not in terminals for fd in _STREAMS],
         "terminal": _size(terminals[-1]) if terminals else None,
+        "umask": _umask(),
     }
     paths = Paths(environment)
     for _ in range(3):  # a broker may be ending just now; two in a row may not
@@ -225,6 +226,12 @@ def _follow(broker: "_socket.socket", terminals: "list[int]") -> "int | None":
     finally:
         if relay is not None:
             relay.close()
+
+
+def _umask() -> int:
+    umask = posix.umask(0o077)
+    posix.umask(umask)
+    return umask
 
 
 def _size(terminal: int) -> "list[int]":

@@ -1,6 +1,5 @@
 """What all sandboxes of a broker share: its directories, workers, vault, audit trail, and the list of who is here."""
 
-import itertools
 import os
 import shutil
 import threading
@@ -12,6 +11,7 @@ from immure.broker.login import Logins
 from immure.broker.workers import Launcher, Nursery, worker_died
 from immure.config.settings import Settings
 from immure.errors import HostError
+from immure.launcher.ownership import SPARE_ID
 from immure.paths import Paths
 from immure.providers import Login
 from immure.sandbox.workspace import MountPoints
@@ -20,30 +20,26 @@ from immure.vault import Vault, open_vault
 if TYPE_CHECKING:
     from immure.broker.session import Session
 
-_SPARE_IDS = range(61184, 65519)
-"""User ids that no distribution gives to anybody; systemd takes its dynamic users from here."""
-
 
 class House:
-    """`end` is called when a worker has died and nothing can be done here any more."""
+    """`end` is called when a worker has died and nothing can be done here any more.
+
+    `uid` is who sandboxes and gates are, if that is not you: for root they are nobody's.
+    """
 
     def __init__(self, paths: Paths, end: Callable[[], None]) -> None:
         self.paths = paths
         self.sessions: dict[str, Session] = {}
         self.mount_points = MountPoints()
         self._end = end
-        self._spare_ids = itertools.cycle(_SPARE_IDS)
+        self.uid = SPARE_ID if os.geteuid() == 0 else None
         self._vault: Vault | None = None
         self._vault_lock = threading.Lock()
         self._sink = Sink(paths.audit)
         self._sink_lock = threading.Lock()
         self._sweep()
         self.launcher = Launcher(lambda: self._worker_died("launcher"))
-        self.nursery = Nursery(lambda: self._worker_died("nursery"))
-
-    def spare_uid(self) -> int | None:
-        """For root: a user id for one sandbox, which is nobody's outside. For anybody else None: it runs as you."""
-        return next(self._spare_ids) if os.geteuid() == 0 else None
+        self.nursery = Nursery(self.uid, lambda: self._worker_died("nursery"))
 
     def record(self, lines: bytes) -> None:
         """Append to the audit trail, from any thread."""

@@ -33,6 +33,7 @@ class Request:
     directory: str
     environment: Mapping[str, str]
     terminal: tuple[int, int] | None
+    umask: int
 
     @classmethod
     def read(cls, message: channel.Message) -> "Request":
@@ -43,6 +44,7 @@ class Request:
             directory=message["directory"],
             environment=message["environment"],
             terminal=tuple(message["terminal"]) if message["terminal"] else None,
+            umask=message["umask"],
         )
 
 

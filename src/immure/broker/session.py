@@ -10,7 +10,9 @@ import asyncio
 import os
 import secrets
 import shutil
-from collections.abc import Sequence
+import termios
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 from immure import channel
@@ -45,7 +47,6 @@ class Session:
         self._request = request
         self._streams = streams
         self._directory = f"{house.paths.state}/sandboxes/{self.identifier}"
-        self._uid = house.spare_uid()
         self._settings = Settings()
         self._attachments: dict[str, Attachment] = {}
         self._sealed: tuple[str, ...] = ()
@@ -86,27 +87,39 @@ class Session:
         self._settings = plan.settings
         self._make_directories(plan)
         launcher = self._house.launcher
-        self._gate = GateLine(self._house.nursery.fork(self.identifier, self._uid), self._answer, self.lost)
-        self._prepared = launcher.prepare(
-            self.identifier,
-            streams=self._streams,
-            terminal=self._request.terminal,
-            stage=[mount.source for mount in plan.spec.mounts] if self._uid is not None else [],
-            uid=self._uid,
-        )
+        self._gate = GateLine(self._house.nursery.gate(), self._answer, self.lost)
+        self._prepared = launcher.prepare(self.identifier)
         try:
             certificate, sockets = await asyncio.gather(self._gate.certificate, self._prepared)
         except PrepareError as error:
             raise refusal(error.step, error.error) from None
-        self._gate.serve(self._brief(plan), self._trail.writer, sockets[:5])
-        if self._request.terminal is not None:
-            self._client.send_word("terminal", sockets[5])
+        self._gate.serve(self._brief(plan), self._trail.writer, sockets)
         complete = replace(plan.spec, files=plan.system.files(certificate))
-        launcher.start(self.identifier, bubblewrap, *spec.bubblewrap(complete, staged if self._uid is not None else None))
+        options, command, data = spec.bubblewrap(complete, staged if self._house.uid is not None else None)
+        stage = [mount.source for mount in plan.spec.mounts]
+        with self._standard_streams() as streams:
+            launcher.start(self.identifier, bubblewrap, options, command, data, streams=streams, stage=stage, umask=self._request.umask)
         status = await launcher.exited(self.identifier)
         if self._failure is not None:
             raise self._failure
         return status
+
+    @contextmanager
+    def _standard_streams(self) -> Iterator[list[int]]:
+        """Descriptors 0, 1 and 2: the client's, with a new terminal in place of its own, whose other end goes to the client."""
+        if self._request.terminal is None:
+            yield [fd for fd in self._streams if fd is not None]
+            return
+        master, slave = os.openpty()
+        try:
+            termios.tcsetwinsize(slave, self._request.terminal)
+            if self._house.uid is not None:
+                os.fchown(slave, self._house.uid, -1)
+            self._client.send_word("terminal", master)
+            yield [slave if fd is None else fd for fd in self._streams]
+        finally:
+            os.close(master)
+            os.close(slave)
 
     def _make_directories(self, plan: Plan) -> None:
         """What the plan says must exist: mount points in the workspace, the agent's home and its files."""

@@ -15,6 +15,9 @@ from immure import channel, interpreter
 from immure.broker.line import Line, close_all
 from immure.errors import Fault
 
+_QUIET = 0.05
+"""Seconds after which the next gate is made ahead: not while the sandbox of the last one is starting."""
+
 
 def _start(module: str) -> tuple[subprocess.Popen[bytes], socket.socket]:
     ours, theirs = channel.pair()
@@ -35,29 +38,31 @@ class Launcher:
         self._prepared: dict[str, asyncio.Future[list[int]]] = {}
         self._exited: dict[str, asyncio.Future[int]] = {}
 
-    def prepare(
-        self, identifier: str, *, streams: Sequence[int | None], terminal: Sequence[int] | None, stage: Sequence[str], uid: int | None
-    ) -> asyncio.Future[list[int]]:
+    def prepare(self, identifier: str) -> asyncio.Future[list[int]]:
         """Make the namespaces. The result's descriptors belong to the caller; fails with PrepareError."""
         loop = asyncio.get_running_loop()
         prepared = self._prepared[identifier] = loop.create_future()
         self._exited[identifier] = loop.create_future()
-        message = {
-            "do": "prepare",
-            "id": identifier,
-            "streams": [fd is not None for fd in streams],
-            "terminal": terminal,
-            "stage": list(stage),
-            "uid": uid,
-        }
-        self._line.send(message, [fd for fd in streams if fd is not None])
+        self._line.send({"do": "prepare", "id": identifier})
         return prepared
 
-    def start(self, identifier: str, program: str, options: list[str | int], command: list[str], data: Sequence[bytes]) -> None:
-        descriptors = [channel.memory_file("file", content) for content in data]
-        message = {"do": "start", "id": identifier, "program": program, "options": options, "command": command}
-        self._line.send(message, descriptors)
-        close_all(descriptors)
+    def start(
+        self,
+        identifier: str,
+        bubblewrap: str,
+        options: list[str | int],
+        command: list[str],
+        data: Sequence[bytes],
+        *,
+        streams: Sequence[int],
+        stage: Sequence[str],
+        umask: int,
+    ) -> None:
+        """Run bubblewrap in it, with `data` as what the numbers among its options stand for. `stage` are the paths that root maps."""
+        files = [channel.memory_file("file", content) for content in data]
+        message = {"do": "start", "id": identifier, "program": bubblewrap, "options": options, "command": command}
+        self._line.send({**message, "data": len(files), "stage": list(stage), "umask": umask}, [*streams, *files])
+        close_all(files)
 
     def exited(self, identifier: str) -> asyncio.Future[int]:
         return self._exited[identifier]
@@ -92,14 +97,14 @@ class Launcher:
                 prepared.set_result(descriptors)
                 return
             case "failed" if prepared is not None:
-                failure = PrepareError(message["step"], message["error"], message["errno"])
+                failure = PrepareError(message["step"], message["error"])
                 if not prepared.done():
                     prepared.set_exception(failure)
                 elif exited is not None and not exited.done():
                     exited.set_exception(failure)
             case "exited":
                 if prepared is not None and not prepared.done():
-                    prepared.set_exception(PrepareError("fork", "it ended at once", None))
+                    prepared.set_exception(PrepareError("fork", "it ended at once"))
                 if exited is not None and not exited.done():
                     exited.set_result(message["status"])
         close_all(descriptors)
@@ -108,25 +113,42 @@ class Launcher:
 class PrepareError(Exception):
     """A step of making a sandbox failed in the launcher's child."""
 
-    def __init__(self, step: str, error: str, errno: int | None) -> None:
+    def __init__(self, step: str, error: str) -> None:
         super().__init__(f"{step}: {error}")
         self.step = step
         self.error = error
-        self.errno = errno
 
 
 class Nursery:
-    """Forks gates. A gate speaks for itself on its own channel; what the nursery reports is only that one has died."""
+    """Forks gates, one ahead. A gate speaks for itself on its own channel; what the nursery reports is only that one has died.
 
-    def __init__(self, on_death: Callable[[], None]) -> None:
+    For root, gates run under `uid`, which owns the user namespaces of the sandboxes: so they may ask the kernel who calls inside.
+    """
+
+    def __init__(self, uid: int | None, on_death: Callable[[], None]) -> None:
+        self._uid = uid
         self._process, ours = _start("immure.gate.nursery")
         self._line = Line(ours, lambda _, descriptors: close_all(descriptors), on_death)
+        self._forked = 0
+        self._spare: socket.socket | None = None
+        self._prepare()
 
-    def fork(self, identifier: str, uid: int | None) -> socket.socket:
+    def gate(self) -> socket.socket:
         """Our end of the channel to a new gate."""
+        ours = self._spare or self._fork()
+        self._spare = None
+        asyncio.get_running_loop().call_later(_QUIET, self._prepare)
+        return ours
+
+    def _prepare(self) -> None:
+        if self._spare is None:
+            self._spare = self._fork()
+
+    def _fork(self) -> socket.socket:
         ours, theirs = channel.pair()
+        self._forked += 1
         with theirs:
-            self._line.send({"do": "fork", "id": identifier, "uid": uid}, [theirs.fileno()])
+            self._line.send({"do": "fork", "id": str(self._forked), "uid": self._uid}, [theirs.fileno()])
         return ours
 
     def close(self) -> None:

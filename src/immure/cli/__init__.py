@@ -11,9 +11,9 @@ def main(argv: "list[str]") -> int:
     """Run one command line; returns the exit status."""
     request = options.read(argv)
     if request is None:
-        from immure.cli import application
+        from immure.cli.application import main as run
 
-        return application.main(argv)
+        return run(argv)
     from immure import client
 
     return client.launch(*request)

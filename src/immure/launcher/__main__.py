@@ -9,18 +9,26 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from immure import channel
-from immure.launcher import kernel, wall
+from immure.launcher import kernel, ownership, wall
+
+_QUIET = 20
+"""Milliseconds without a message after which the next sandbox is made ahead: not while the last one is starting."""
 
 
 class Sandbox:
-    """One forked child: its pid, a pidfd that becomes readable when it exits, and the line on which it reports until it execs."""
+    """One forked child. `line` is where it reports and waits until it becomes bubblewrap, `pidfd` becomes readable when it exits.
 
-    __slots__ = ("line", "pid", "pidfd")
+    `identifier` is empty as long as nobody has asked for it; `report` is what it said, with descriptors, until that is passed on.
+    """
+
+    __slots__ = ("identifier", "line", "pid", "pidfd", "report")
 
     def __init__(self, pid: int, line: socket.socket) -> None:
+        self.identifier = ""
         self.pid = pid
         self.pidfd = os.pidfd_open(pid)
         self.line = line
+        self.report: tuple[channel.Message, list[int]] | None = None
 
 
 class Launcher:
@@ -28,7 +36,11 @@ class Launcher:
 
     def __init__(self, broker: socket.socket) -> None:
         self._broker = broker
+        self._uid = ownership.SPARE_ID if os.geteuid() == 0 else None
+        self._mapper = ownership.Mapper(self._uid) if self._uid is not None else None
         self._sandboxes: dict[str, Sandbox] = {}
+        self._spare: Sandbox | None = None
+        self._ahead = True
         self._poll = select.poll()
         self._handlers: dict[int, Callable[[], None]] = {}
 
@@ -36,7 +48,10 @@ class Launcher:
         """Returns when the broker is gone."""
         self._poll.register(self._broker, select.POLLIN)
         while True:
-            for fd, _ in self._poll.poll():
+            ready = self._poll.poll(_QUIET if self._spare is None and self._ahead else None)
+            if not ready:
+                self._make_spare()
+            for fd, _ in ready:
                 if fd != self._broker.fileno():
                     if fd in self._handlers:  # an earlier handler of this turn may have closed it
                         self._handlers[fd]()
@@ -58,7 +73,7 @@ class Launcher:
         try:
             match message["do"]:
                 case "prepare":
-                    self._prepare(identifier, message, descriptors)
+                    self._prepare(identifier)
                 case "start":
                     self._start(identifier, message, descriptors)
                 case "signal":
@@ -66,61 +81,83 @@ class Launcher:
                 case "end":
                     self._kill(identifier)
         finally:
-            for fd in descriptors:
-                os.close(fd)
+            _close(descriptors)
 
-    def _prepare(self, identifier: str, message: channel.Message, descriptors: list[int]) -> None:
-        numbers = iter(descriptors)
-        request = wall.Request(
-            terminal=tuple(message["terminal"]) if message["terminal"] else None,
-            streams=tuple(next(numbers) if given else -1 for given in message["streams"]),
-            stage=tuple(message["stage"]),
-            uid=message["uid"],
-        )
+    def _make_spare(self) -> None:
+        try:
+            self._spare = self._fork()
+        except OSError:
+            self._ahead = False  # whoever asks next is told why
+
+    def _fork(self) -> Sandbox:
         ours, theirs = channel.pair()
-        pid = os.fork()
-        if pid == 0:
-            wall.run(request, theirs)
-        theirs.close()
-        sandbox = self._sandboxes[identifier] = Sandbox(pid, ours)
-        self._watch(ours.fileno(), lambda: self._on_line(identifier))
-        self._watch(sandbox.pidfd, lambda: self._on_exit(identifier))
+        with theirs:
+            sandbox = Sandbox(wall.fork(theirs, self._uid), ours)
+        self._watch(ours.fileno(), lambda: self._on_line(sandbox))
+        self._watch(sandbox.pidfd, lambda: self._on_exit(sandbox))
+        return sandbox
+
+    def _prepare(self, identifier: str) -> None:
+        try:
+            sandbox = self._spare or self._fork()
+        except OSError as error:
+            channel.send(self._broker, {"did": "failed", "id": identifier, "step": wall.USERS, "error": str(error)})
+            channel.send(self._broker, {"did": "exited", "id": identifier, "status": 125})
+            return
+        self._spare, self._ahead = None, True
+        sandbox.identifier = identifier
+        self._sandboxes[identifier] = sandbox
+        self._tell(sandbox)
+
+    def _tell(self, sandbox: Sandbox) -> None:
+        """Pass on what a sandbox has reported, as soon as there is somebody to tell."""
+        if sandbox.report is not None and sandbox.identifier:
+            message, descriptors = sandbox.report
+            channel.send(self._broker, {**message, "id": sandbox.identifier}, descriptors)
+            _close(descriptors)
+            sandbox.report = None
 
     def _start(self, identifier: str, message: channel.Message, descriptors: list[int]) -> None:
         sandbox = self._sandboxes.get(identifier)
-        if sandbox is not None:
-            try:
-                channel.send(sandbox.line, {key: message[key] for key in ("program", "options", "command")}, descriptors)
-            except OSError:
-                pass  # it has died; its exit is reported
-
-    def _on_line(self, identifier: str) -> None:
-        """The child reports `prepared` or `failed`; the line closes when it becomes bubblewrap."""
-        line = self._sandboxes[identifier].line
+        if sandbox is None:
+            return  # it has died, which has been told
+        mounts: list[int] = []
         try:
-            received = channel.receive(line)
-        except ConnectionResetError:
-            received = None
-        if received is None:
-            self._unwatch(line.fileno())
-            return
-        message, descriptors = received
-        channel.send(self._broker, {**message, "id": identifier}, descriptors)
-        for fd in descriptors:
-            os.close(fd)
+            if self._mapper is not None:
+                mounts = self._mapper.mounts(message["stage"])
+            channel.send(sandbox.line, message, [*descriptors, *mounts])
+        except OSError as error:
+            report = {"did": "failed", "step": "map the workspace for an unprivileged user", "error": str(error), "id": identifier}
+            channel.send(self._broker, report)
+            self._kill(identifier)
+        finally:
+            _close(mounts)
 
-    def _on_exit(self, identifier: str) -> None:
-        sandbox = self._sandboxes[identifier]
+    def _on_line(self, sandbox: Sandbox) -> None:
+        """The child reports `prepared` or `failed`; the line closes when it becomes bubblewrap."""
+        try:
+            sandbox.report = channel.receive(sandbox.line)
+        except ConnectionResetError:
+            sandbox.report = None
+        if sandbox.report is None:
+            self._unwatch(sandbox.line.fileno())
+        else:
+            self._tell(sandbox)
+
+    def _on_exit(self, sandbox: Sandbox) -> None:
         if sandbox.line.fileno() in self._handlers:
-            self._on_line(identifier)  # its last word, which must arrive before its end
-        del self._sandboxes[identifier]
+            self._on_line(sandbox)  # its last word, which must arrive before its end
         for fd in (sandbox.line.fileno(), sandbox.pidfd):
             self._unwatch(fd)
         _, status = os.waitpid(sandbox.pid, 0)
         sandbox.line.close()
         os.close(sandbox.pidfd)
+        if sandbox is self._spare:
+            self._spare, self._ahead = None, False  # whoever asks next is told why
+            return
+        del self._sandboxes[sandbox.identifier]
         code = os.waitstatus_to_exitcode(status)
-        channel.send(self._broker, {"did": "exited", "id": identifier, "status": 128 - code if code < 0 else code})
+        channel.send(self._broker, {"did": "exited", "id": sandbox.identifier, "status": 128 - code if code < 0 else code})
 
     def _kill(self, identifier: str) -> None:
         if sandbox := self._sandboxes.get(identifier):
@@ -144,9 +181,10 @@ class Launcher:
             pass
 
     def end_all(self) -> None:
-        for sandbox in self._sandboxes.values():
+        sandboxes = [*self._sandboxes.values(), *([self._spare] if self._spare else [])]
+        for sandbox in sandboxes:
             os.kill(sandbox.pid, signal.SIGKILL)
-        for sandbox in self._sandboxes.values():
+        for sandbox in sandboxes:
             os.waitpid(sandbox.pid, 0)
 
 
@@ -157,6 +195,11 @@ def _only_child(pid: int | None) -> int | None:
     except FileNotFoundError:
         return None
     return int(children[0]) if children else None
+
+
+def _close(descriptors: list[int]) -> None:
+    for fd in descriptors:
+        os.close(fd)
 
 
 def main(descriptor: int) -> NoReturn:

@@ -3,14 +3,17 @@
 import ctypes
 import os
 import platform
+import signal
 import struct
 
 SUPPORTED_MACHINES = ("x86_64",)
 
 CLONE_NEWNS = 0x00020000
+CLONE_NEWPID = 0x20000000
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWNET = 0x40000000
 
+_SYS_CLONE = 56
 _SYS_OPEN_TREE = 428
 _SYS_MOVE_MOUNT = 429
 _SYS_MOUNT_SETATTR = 442
@@ -48,6 +51,14 @@ def _checked(result: int, what: str) -> int:
 def syscall(what: str, number: int, *arguments: object) -> int:
     """syscall(2). Integers are passed as C longs. Raises OSError naming `what`."""
     return _checked(_libc.syscall(number, *(ctypes.c_long(a) if isinstance(a, int) else a for a in arguments)), what)
+
+
+def fork(namespaces: int) -> int:
+    """fork(2) whose child begins in new namespaces: clone(2) with these flags. Returns 0 in the child. Raises OSError.
+
+    Only for a process without threads: what Python and the C library do about locks at a fork is not done.
+    """
+    return syscall("clone", _SYS_CLONE, namespaces | signal.SIGCHLD, 0, 0, 0, 0)
 
 
 def unshare(flags: int) -> None:
@@ -93,11 +104,11 @@ def clone_mount(path: str, *, recursive: bool) -> int:
     return syscall(f"open_tree {path}", _SYS_OPEN_TREE, _AT_FDCWD, os.fsencode(path), flags)
 
 
-def map_mount(mount: int, user_namespace: int, *, recursive: bool) -> None:
-    """Show the files of a detached mount with the ids of a user namespace (mount_setattr(2), Linux 5.12)."""
+def map_mount(mount: int, user_namespace: int, path: str, *, recursive: bool) -> None:
+    """Show the files of a detached mount of `path` with the ids of a user namespace (mount_setattr(2), Linux 5.12)."""
     attributes = struct.pack("=QQQQ", _MOUNT_ATTR_IDMAP, 0, 0, user_namespace)
     flags = _AT_EMPTY_PATH | (_AT_RECURSIVE if recursive else 0)
-    syscall("mount_setattr", _SYS_MOUNT_SETATTR, mount, b"", flags, attributes, len(attributes))
+    syscall(f"mount_setattr {path}", _SYS_MOUNT_SETATTR, mount, b"", flags, attributes, len(attributes))
 
 
 def attach_mount(mount: int, target: str) -> None:

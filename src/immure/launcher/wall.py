@@ -1,12 +1,15 @@
-"""One sandbox, from the fork to the exec of bubblewrap. Everything here runs in the forked child, which never returns.
+"""One sandbox, from the fork to the exec of bubblewrap. All but `fork` runs in the forked child, which never returns.
 
 Order matters, and is the same for every sandbox:
 
-    1. a session of its own; every inherited descriptor but its standard streams and its line to the launcher is closed
-    2. root only: stage the mounts, give up root
-    3. user and network namespace; the network that leads only to us; the sockets that the gate will serve
-    4. the seccomp program: from here on a connect(2) waits for the gate
-    5. report the sockets, wait for the word to start
+    0. the fork, into a pid namespace whose first process bubblewrap will be: when that dies, at whatever moment and of whatever, the
+       kernel ends all that ran under it. (Bubblewrap makes another one within. Its own child asks to die with it only when the mounts
+       are made, and would go on without it until then.)
+    1. a session of its own; every inherited descriptor but its line to the launcher is closed; root is given up
+    2. user and network namespace; the network that leads only to us; the sockets that the gate will serve
+    3. the seccomp program: from here on a connect(2) waits for the gate
+    4. report the sockets, wait for the word to start. So far nothing depends on what will run: the launcher keeps one child waiting here
+    5. root only: attach the mounts of the workspace
     6. exec bubblewrap with an empty environment: the environment of its own pid 1 can be read inside
 
 *Fails:* closed. Any error is reported as the step it happened in and the child exits; nothing has run by then.
@@ -16,10 +19,6 @@ import fcntl
 import os
 import signal
 import socket
-import struct
-import termios
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NoReturn
 
 from immure import channel
@@ -31,18 +30,7 @@ _NETLINK_SOCK_DIAG = 4
 _BACKLOG = 512
 _HIGHEST_DESCRIPTOR = 1 << 20
 
-SOCKETS = ("tcp4", "tcp6", "dns", "diag", "notify")
-"""The descriptors that a prepared sandbox reports, in this order; a pty master follows if one was asked for."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """What `prepare` asks for. `terminal` is (rows, columns) of the pty that takes the place of every missing standard stream."""
-
-    terminal: tuple[int, int] | None
-    streams: tuple[int, ...]
-    stage: tuple[str, ...]
-    uid: int | None
+USERS = "make a user namespace"
 
 
 def _listener(family: int) -> socket.socket:
@@ -66,6 +54,7 @@ def _name_server() -> socket.socket:
 
 
 def _sockets() -> list[socket.socket]:
+    """What the gate will serve, in the order in which it is reported; the seccomp listener follows."""
     return [
         _listener(socket.AF_INET),
         _listener(socket.AF_INET6),
@@ -74,84 +63,90 @@ def _sockets() -> list[socket.socket]:
     ]
 
 
-def _keep_only(kept: Sequence[int]) -> list[int]:
-    """Close every descriptor but these; returns their new numbers, which are all above the standard streams."""
-    high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 16) for fd in kept]
-    previous = 0
-    for fd in sorted(high):
-        os.closerange(previous, fd)
-        previous = fd + 1
-    os.closerange(previous, _HIGHEST_DESCRIPTOR)
+def _keep_only(kept: int) -> int:
+    """Close every other descriptor but the standard streams, which lead nowhere from now on; returns its new number."""
+    high = fcntl.fcntl(kept, fcntl.F_DUPFD_CLOEXEC, 3)
+    os.closerange(3, high)
+    os.closerange(high + 1, _HIGHEST_DESCRIPTOR)
+    nowhere = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    for stream in range(3):
+        os.dup2(nowhere, stream)
+    os.close(nowhere)
     return high
 
 
-def _set_streams(streams: Sequence[int], slave: int | None) -> None:
-    """Make descriptors 0, 1 and 2: `streams` gives the given ones as (position, descriptor) in order, the pty the others."""
-    for position, fd in enumerate(streams):
-        source = slave if fd < 0 else fd
-        assert source is not None
-        os.dup2(source, position, inheritable=True)
+def _restore_signals() -> None:
+    """The interpreter ignores these two, and exec would hand that on."""
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)
 
 
-def _open_terminal(size: tuple[int, int]) -> tuple[int, int]:
-    master, slave = os.openpty()
-    fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("=HHHH", *size, 0, 0))
-    return master, slave
-
-
-def _exec_bubblewrap(program: str, options: list[str | int], command: list[str], data: list[int]) -> NoReturn:
+def _exec_bubblewrap(message: channel.Message, data: list[int]) -> NoReturn:
     """A number among the options stands for that data descriptor. Options go by descriptor: /proc/1/cmdline can be read inside."""
-    text = "".join((str(data[option]) if isinstance(option, int) else option) + "\0" for option in options)
+    options = [str(data[option]) if isinstance(option, int) else option for option in message["options"]]
+    text = "".join(option + "\0" for option in options)
     options_file = channel.memory_file("options", text.encode("utf-8", "surrogateescape"))
     for fd in (options_file, *data):
         os.set_inheritable(fd, True)
-    os.execve(program, ["bwrap", "--args", str(options_file), "--", *command], {})  # noqa: S606
+    argv = ["bwrap", "--args", str(options_file), "--", *message["command"]]
+    os.execve(message["program"], argv, {})  # noqa: S606
 
 
-def run(request: Request, line: socket.socket) -> NoReturn:
-    """Be the sandbox: report `prepared` on `line`, wait for `start`, become bubblewrap."""
+def fork(line: socket.socket, uid: int | None) -> int:
+    """Fork a sandbox that speaks on `line`; returns its pid. For root, `uid` is who it shall be. Raises OSError, as in step `USERS`."""
+    if uid is not None:
+        pid = kernel.fork(kernel.CLONE_NEWPID)
+        owner = uid, uid
+    else:
+        owner = os.geteuid(), os.getegid()
+        pid = kernel.fork(kernel.CLONE_NEWUSER | kernel.CLONE_NEWPID)  # only the root of a user namespace may make the others
+    if pid == 0:
+        _run(line, owner, drop=uid is not None)
+    return pid
+
+
+def _run(line: socket.socket, owner: tuple[int, int], *, drop: bool) -> NoReturn:
+    """Be a sandbox: report `prepared` on `line`, wait for the start, become bubblewrap."""
     step = "isolate"
     try:
         kernel.die_with_parent(signal.SIGKILL)
         os.setsid()
-        for number in (signal.SIGPIPE, signal.SIGXFSZ):
-            signal.signal(number, signal.SIG_DFL)  # the interpreter ignores these two, and exec would hand that on
-        given = [fd for fd in request.streams if fd >= 0]
-        line_fd, *given = _keep_only([line.fileno(), *given])
-        line.detach()
+        _restore_signals()
+        line_fd = _keep_only(line.detach())
         line = socket.socket(fileno=line_fd)
-        if request.uid is not None:
-            step = "map the workspace for an unprivileged user"
-            ownership.stage(list(request.stage), request.uid)
-            ownership.become(request.uid)
-            kernel.die_with_parent(signal.SIGKILL)
-        step = "open a terminal"
-        master, slave = _open_terminal(request.terminal) if request.terminal else (None, None)
-        numbers = iter(given)
-        _set_streams([next(numbers) if fd >= 0 else -1 for fd in request.streams], slave)
-        uid, gid = os.geteuid(), os.getegid()
-        step = "make a user namespace"
-        kernel.unshare(kernel.CLONE_NEWUSER | kernel.CLONE_NEWNET)
-        kernel.write_id_maps(0, uid, gid)
+        if drop:
+            ownership.become(owner[0])
+            kernel.die_with_parent(signal.SIGKILL)  # a change of uid resets it
+            step = USERS
+            kernel.unshare(kernel.CLONE_NEWUSER)
+        step = USERS
+        kernel.write_id_maps(0, *owner)
         step = "make the network"
+        kernel.unshare(kernel.CLONE_NEWNET)
         netlink.configure()
         sockets = _sockets()
         step = "install the seccomp program"
         notify = seccomp.install()
         step = "report"
-        descriptors = [*(s.fileno() for s in sockets), notify] + ([master] if master is not None else [])
-        channel.send(line, {"did": "prepared"}, descriptors)
-        for fd in descriptors:
-            os.close(fd)
-        step = "wait for the start"
+        channel.send(line, {"did": "prepared"}, [*(s.fileno() for s in sockets), notify])
+        os.close(notify)
+        for sock in sockets:
+            sock.close()
         received = channel.receive(line)
         if received is None:
             os._exit(0)
-        message, data = received
+        message, descriptors = received
+        streams, data, mounts = descriptors[:3], descriptors[3 : 3 + message["data"]], descriptors[3 + message["data"] :]
+        if mounts:
+            step = "attach the workspace"
+            ownership.attach(mounts)
         step = "run bubblewrap"
-        _exec_bubblewrap(message["program"], message["options"], message["command"], data)
+        os.umask(message["umask"])
+        for position, stream in enumerate(streams):
+            os.dup2(stream, position, inheritable=True)
+        _exec_bubblewrap(message, data)
     except BaseException as error:
-        report = {"did": "failed", "step": step, "error": str(error) or type(error).__name__, "errno": getattr(error, "errno", None)}
+        report = {"did": "failed", "step": step, "error": str(error) or type(error).__name__}
         try:
             channel.send(line, report)
         except OSError:
