@@ -15,7 +15,7 @@ from immure import channel, interpreter
 from immure.broker.line import Line, close_all
 from immure.errors import Fault
 
-_QUIET = 0.05
+_QUIET = 0.005
 """Seconds after which the next gate is made ahead: not while the sandbox of the last one is starting."""
 
 

@@ -102,6 +102,5 @@ def main(argv: list[str]) -> int:
         sys.stderr.write(error.render())
         return error.status
     except BrokenPipeError:
-        sys.stdout = None  # nobody reads on: nothing is left to flush at exit
-        return 0
+        return 0  # nobody reads on
     return result if isinstance(result, int) else 0

@@ -11,7 +11,7 @@ from typing import NoReturn
 from immure import channel
 from immure.launcher import kernel, ownership, wall
 
-_QUIET = 20
+_QUIET = 3
 """Milliseconds without a message after which the next sandbox is made ahead: not while the last one is starting."""
 
 

@@ -4,6 +4,7 @@ Rules: what is not named here is absent inside. Nothing of the host is writable 
 ones, so the order is: system, private directories, made files, the user's directories, protected paths within them.
 """
 
+import posixpath
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -12,8 +13,9 @@ AGENT_ID = 1000
 """User and group id inside. Not 0: some agents refuse to run as root, and what looks like root invites mistakes."""
 HOSTNAME = "immure"
 
-_PRIVATE = (("/tmp", "1777"), ("/var/tmp", "1777"), ("/run", "0755"), (AGENT_HOME, "0700"))  # noqa: S108
-"""Empty directories in memory, with their modes."""
+_ETC = "/etc"
+_PRIVATE = ((_ETC, "0755"), ("/tmp", "1777"), ("/var/tmp", "1777"), ("/run", "0755"), (AGENT_HOME, "0700"))  # noqa: S108
+"""Directories in memory, with their modes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,8 +36,9 @@ class Mount:
 class Spec:
     """All that bubblewrap is told.
 
-    `system` are read-only mounts of the operating system, `links` symbolic links (target, path), `files` read-only files by path,
-    `mounts` the user's directories, `protected` mounts that lie within one of these, `sealed` directories to be empty and read-only.
+    `system` are read-only mounts of the operating system, `links` symbolic links (target, path), `files` read-only files by path:
+    those of /etc are all that it holds, the others cover what is mounted there. `mounts` are the user's directories, `protected`
+    mounts that lie within one of these, `sealed` directories to be empty and read-only.
     """
 
     command: tuple[str, ...]
@@ -53,7 +56,7 @@ class Spec:
         """The host path behind an absolute path inside, or None where there is none: the mount that covers it last decides."""
         for target, path in self.links:
             if inside == path or inside.startswith(path + "/"):
-                inside = "/" + target + inside[len(path) :]
+                inside = posixpath.normpath(posixpath.join(posixpath.dirname(path), target) + inside[len(path) :])
         for mount in (*reversed(self.protected), *reversed(self.mounts), *reversed(self.system)):
             if inside == mount.target or inside.startswith(mount.target + "/"):
                 return mount.source + inside[len(mount.target) :]
@@ -78,15 +81,17 @@ def bubblewrap(spec: Spec, staged: Callable[[int], str] | None = None) -> tuple[
     options += ["--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try", "--hostname", HOSTNAME, "--die-with-parent"]
     if not spec.terminal:
         options += ["--new-session"]
+    options += ["--proc", "/proc", "--dev", "/dev"]
+    for path, mode in _PRIVATE:
+        options += ["--perms", mode, "--tmpfs", path]
     for mount in spec.system:
         options += ["--ro-bind", mount.source, mount.target]
     for target, path in spec.links:
         options += ["--symlink", target, path]
-    options += ["--proc", "/proc", "--dev", "/dev"]
-    for path, mode in _PRIVATE:
-        options += ["--perms", mode, "--tmpfs", path]
     for index, path in enumerate(spec.files):
-        options += ["--perms", "0444", "--ro-bind-data", index, path]
+        # A mount costs bubblewrap a reading of the whole mount table, a file next to nothing.
+        options += ["--perms", "0444", "--file" if posixpath.dirname(path) == _ETC else "--ro-bind-data", index, path]
+    options += ["--remount-ro", _ETC]
     for mount in (*spec.mounts, *spec.protected):
         options += ["--bind" if mount.writable else "--ro-bind", found(mount.source), mount.target]
     for path in spec.sealed:

@@ -1,0 +1,136 @@
+"""The two ends of a measured connection, each a process of its own: a server that answers at once, and a client that never waits.
+
+python bench/load.py serve FD       TLS on the listener FD, certificate from standard input
+python bench/load.py ask FD         loads whatever it is told to over the channel FD; wears the sandbox's filter, so that it has an identity
+
+Both are one epoll loop with TLS on the sockets. A request through the slowest contender takes them a hundredth of its time, through the
+fastest a half: they have the second core to themselves.
+"""
+
+import os
+import select
+import socket
+import ssl
+import sys
+import tempfile
+import time
+from typing import Any
+
+from immure import channel
+from immure.launcher import seccomp
+
+BODY = b'{"object":"list","data":[{"id":"a-small-answer","object":"model","created":1700000000,"x":1234}]}\n'
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
+
+
+def serve(listener: socket.socket, context: ssl.SSLContext) -> None:
+    """Answer every request on every connection, for ever."""
+    epoll = select.epoll()
+    epoll.register(listener, select.EPOLLIN)
+    connections: dict[int, ssl.SSLSocket] = {}
+    while True:
+        for fd, _ in epoll.poll():
+            if fd == listener.fileno():
+                accepted, _ = listener.accept()
+                try:
+                    accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                    connection = context.wrap_socket(accepted, server_side=True)
+                except OSError:
+                    continue
+                connection.setblocking(False)
+                connections[connection.fileno()] = connection
+                epoll.register(connection, select.EPOLLIN)
+                continue
+            connection = connections[fd]
+            try:
+                data = connection.recv(16384)
+            except ssl.SSLWantReadError:
+                continue
+            except OSError:
+                data = b""
+            if data:
+                connection.send(ANSWER)
+            else:
+                epoll.unregister(connection)
+                del connections[fd]
+                connection.close()
+
+
+def connect(target: dict[str, Any]) -> ssl.SSLSocket:
+    """A connection to the target, by CONNECT if it is a proxy."""
+    plain = socket.create_connection((target["address"], target["port"]))
+    plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if target["connect"]:
+        plain.sendall(f"CONNECT {target['authority']} HTTP/1.1\r\nHost: {target['authority']}\r\n\r\n".encode())
+        assert b" 200 " in plain.recv(4096)
+    connection = ssl.create_default_context(cadata=target["ca"]).wrap_socket(plain, server_hostname=target["host"])
+    connection.setblocking(False)
+    return connection
+
+
+def ask(target: dict[str, Any]) -> dict[str, Any]:
+    """Keep one request under way on each connection for a while; requests, seconds, and the latencies in µs at 50 and 99 %."""
+    request = "".join(
+        f"{line}\r\n"
+        for line in (
+            *("GET /v1/models?limit=20 HTTP/1.1", f"Host: {target['authority']}", f"Authorization: Bearer {target['token']}"),
+            *("User-Agent: bench/1.0 (Linux; x86_64)", "Accept: application/json", "X-Session: 01234567-89ab-cdef", ""),
+        )
+    ).encode()
+    epoll = select.epoll()
+    connections = {}
+    for _ in range(target["connections"]):
+        connection = connect(target)
+        connections[connection.fileno()] = connection
+        epoll.register(connection, select.EPOLLIN)
+    latencies: list[float] = []
+    sent: dict[int, float] = {}
+    begin = time.perf_counter()
+    for fd, connection in connections.items():
+        sent[fd] = time.perf_counter()
+        connection.send(request)
+    end = begin + target["seconds"]
+    received = dict.fromkeys(connections, b"")
+    while (now := time.perf_counter()) < end:
+        for fd, _ in epoll.poll(0.1):
+            try:
+                data = received[fd] + connections[fd].recv(16384)
+            except ssl.SSLWantReadError:
+                continue
+            if not data.endswith(BODY):
+                assert data, "the connection was closed"
+                received[fd] = data
+                continue
+            assert data.startswith(b"HTTP/1.1 200"), data
+            received[fd] = b""
+            now = time.perf_counter()
+            latencies.append(now - sent[fd])
+            sent[fd] = now
+            connections[fd].send(request)
+    seconds = time.perf_counter() - begin
+    for connection in connections.values():
+        connection.close()
+    epoll.close()
+    latencies.sort()
+    count = len(latencies)
+    return {"requests": count, "seconds": seconds, "p50": latencies[count // 2] * 1e6, "p99": latencies[count * 99 // 100] * 1e6}
+
+
+def main() -> None:
+    descriptor = socket.socket(fileno=int(sys.argv[2]))
+    if sys.argv[1] == "serve":
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        with tempfile.NamedTemporaryFile() as chain:
+            chain.write(sys.stdin.buffer.read())
+            chain.flush()
+            context.load_cert_chain(chain.name)
+        serve(descriptor, context)
+    listener = seccomp.install()
+    channel.send(descriptor, {"did": "wear"}, [listener])
+    os.close(listener)
+    while (received := channel.receive(descriptor)) is not None:
+        channel.send(descriptor, ask(received[0]))
+
+
+if __name__ == "__main__":
+    main()
