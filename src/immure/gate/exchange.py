@@ -1,0 +1,259 @@
+"""One request that goes to an upstream, and its answer on the way back.
+
+Heads are written anew, chunked framing is taken off and put on; payload passes as it comes in both directions, each side holding the
+other back. If secrets went out with the request, the answer is restored: it was asked for unencoded and whole, and is refused if it
+comes otherwise, for a secret in a compressed or partial body could not be found.
+
+Rules: a request is sent a second time only if it is certain that nothing came of the first: the connection had been kept from an
+earlier exchange, not one byte of an answer arrived, and the request changes nothing however often it is sent (RFC 9110 section 9.2.2).
+
+*Trust:* the upstream chooses every byte of the answer. *Fails:* 502 while nothing of the answer has been passed on; after that the
+client's connection is cut off, which it sees.
+"""
+
+from math import inf
+from typing import TYPE_CHECKING, Final
+
+from immure.gate.answer import problem
+from immure.gate.sandbox import Sandbox
+from immure.gate.stream import BY_DIAL
+from immure.gate.upstream import Connection, Failure, Key
+from immure.model import Allow, Decision, Deny
+from immure.rewrite import Restorer, Substituted, restore_headers
+from immure.wire.body import chunk, last_chunk
+from immure.wire.head import Framing, Headers, Request, Response, write_request, write_response
+
+if TYPE_CHECKING:
+    from immure.gate.conversation import Conversation
+
+DIAL_TIMEOUT: Final = 30.0
+"""Seconds to find, reach and verify an upstream, all its addresses together."""
+
+_REPEATABLE: Final = frozenset([b"GET", b"HEAD", b"OPTIONS"])
+_NOT_WITH_SECRETS: Final = frozenset([b"accept-encoding", b"range", b"if-range"])
+_IDENTITY: Final = (b"Accept-Encoding", b"identity")
+_OF_CONNECTIONS: Final = (b"negotiate", b"ntlm")
+"""Schemes that authenticate a connection and not a request (RFC 4559 section 6): such a connection serves nobody else."""
+
+
+class Forwarding:
+    """A request under way. It is the `Exchange` of a connection upstream and the `Handling` of a conversation."""
+
+    __slots__ = (
+        *("_allow", "_answered", "_chunked", "_client", "_close", "_connection", "_heads", "_key", "_pairs", "_payload", "_recorded"),
+        *("_repeat", "_request", "_request_id", "_restorer", "_reusable", "_sandbox", "_tunnel", "_undecided", "_unsent", "_used"),
+    )
+
+    def __init__(
+        self, client: "Conversation", sandbox: Sandbox, request: Request, request_id: str, allow: Allow, substituted: Substituted
+    ) -> None:
+        flow = client.flow
+        self._client = client
+        self._sandbox = sandbox
+        self._request = request
+        self._request_id = request_id
+        self._allow = allow
+        self._used = substituted.used
+        self._key = Key(flow.host, flow.port, flow.encrypted)
+        headers = substituted.headers
+        self._pairs: list[tuple[bytes, bytes]] = []
+        if self._used:
+            headers = (*(field for field in headers if field[0].lower() not in _NOT_WITH_SECRETS), _IDENTITY)
+            self._pairs = [credential.pair for credential in sandbox.credentials_for(flow.host, flow.port)]
+        head = write_request(request, client.authority, headers)
+        self._unsent = [head]
+        self._repeat = head if request.framing is Framing.NONE and request.method in _REPEATABLE else b""
+        self._connection: Connection | None = None
+        # Of the answer: what is to be passed on at the next flush, and how.
+        self._heads = b""
+        self._payload: list[bytes] = []
+        self._undecided: Response | None = None  # a head whose framing waits to see whether the whole body is at hand
+        self._chunked = False
+        self._close = False
+        self._restorer: Restorer | None = None
+        self._answered = self._recorded = self._reusable = self._tunnel = False
+
+    def start(self) -> None:
+        pool = self._sandbox.pool
+        while (connection := pool.take(self._key)) is not None:
+            if self._repeat or connection.quiet:
+                self._attach(connection)
+                return
+            connection.close()  # it ended a moment ago, and this request cannot be sent twice
+        self._dial()
+
+    def _dial(self) -> None:
+        self._client.stream.hold(BY_DIAL)
+        self._client.stream.expect_within(DIAL_TIMEOUT)
+        self._connection = Connection(self._sandbox.pool, self._key, self)
+        self._connection.dial()
+
+    def connected(self, connection: Connection) -> None:
+        self._client.stream.deadline = inf
+        self._attach(connection)
+        self._client.stream.release(BY_DIAL)
+        self.body_pause()
+
+    def _attach(self, connection: Connection) -> None:
+        self._connection = connection
+        connection.ask(self, self._request.method, self._request.upgrade)
+        connection.join(self._client.stream)
+
+    # The request
+
+    def body(self, data: bytes) -> None:
+        self._unsent.append(chunk(data) if self._request.framing is Framing.CHUNKED else data)
+
+    def body_end(self, trailers: Headers) -> None:
+        if self._request.framing is Framing.CHUNKED:
+            self._unsent.append(last_chunk(trailers))
+
+    def body_pause(self) -> None:
+        connection = self._connection
+        if self._unsent and connection is not None and connection.usable:
+            data = b"".join(self._unsent)
+            self._unsent.clear()
+            connection.send(data)
+
+    def overdue(self) -> None:
+        self._give_up()
+        self.fail(Failure(504, "upstream_timeout", f"{self._key.host} did not answer within {DIAL_TIMEOUT:.0f} seconds"))
+
+    def abandon(self) -> None:
+        if self._tunnel and self._connection is not None:
+            self._connection.finish()
+            return
+        self._give_up()
+        self._record(None, "the client closed the connection before it was answered")
+
+    def _give_up(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+
+    # The answer
+
+    def interim(self, response: Response) -> None:
+        if self._request.minor == 1:
+            headers = restore_headers(response.headers, self._pairs)
+            self._heads += write_response(response.status, b"", headers, Framing.NONE)
+
+    def answered(self, response: Response) -> None:
+        if self._pairs:
+            if objection := _unrestorable(response):
+                self._give_up()
+                self.fail(Failure(502, "answer_not_restorable", f"the answer of {self._key.host} was not passed on: {objection}"))
+                return
+            (_, reason), *headers = restore_headers(((b"", response.reason), *response.headers), self._pairs)
+            response = response._replace(reason=reason, headers=tuple(headers))
+            self._restorer = Restorer(self._pairs)
+        self._answered = True
+        self._record(response.status)
+        self._reusable = response.keep_alive and not _authenticates_connection(response)
+        self._close = not self._request.keep_alive or self._request.minor == 0 or not self._client.request_read
+        if self._restorer is not None and response.framing is Framing.LENGTH:
+            self._undecided = response
+            return
+        framing, length = response.framing, response.length
+        if framing in (Framing.CHUNKED, Framing.UNTIL_CLOSE):
+            framing, length = self._open_end(), None
+        elif self._restorer is not None:
+            length = None  # of a body that does not follow, and would not be as long
+        self._write_head(response, framing, length)
+        if framing is Framing.TUNNEL:
+            self._tunnel = True
+            self._client.switch()
+
+    def _open_end(self) -> Framing:
+        """The framing of a body whose length is not known: HTTP/1.0 has none but the end of the connection."""
+        self._chunked = self._request.minor == 1
+        self._close = self._close or not self._chunked
+        return Framing.CHUNKED if self._chunked else Framing.UNTIL_CLOSE
+
+    def _write_head(self, response: Response, framing: Framing, length: int | None) -> None:
+        self._heads += write_response(
+            response.status, response.reason, response.headers, framing, length, close=self._close, upgrade=response.upgrade
+        )
+
+    def payload(self, data: bytes) -> None:
+        self._payload.append(self._restorer.feed(data) if self._restorer is not None else data)
+
+    def completed(self, trailers: Headers) -> None:
+        if self._restorer is not None:
+            self._payload.append(self._restorer.finish())
+        self._pass_on(last_chunk(restore_headers(trailers, self._pairs)))
+        connection = self._connection
+        if connection is not None:
+            if self._reusable and self._client.request_read and connection.clean:
+                connection.keep()
+            else:
+                connection.close()
+        self._client.finished(close=self._close or self._tunnel)
+
+    def flush(self) -> None:
+        if self._undecided is None or any(self._payload):
+            self._pass_on(b"")
+
+    def _pass_on(self, end: bytes) -> None:
+        """Send the client what there is; `end` closes a chunked body, and is not empty when the answer is complete."""
+        body = b"".join(self._payload)
+        self._payload.clear()
+        if self._undecided is not None:
+            response, self._undecided = self._undecided, None
+            if end:
+                self._write_head(response, Framing.LENGTH, len(body))
+            else:
+                self._write_head(response, self._open_end(), None)
+        if self._chunked:
+            body = (chunk(body) if body else b"") + end
+        data, self._heads = self._heads + body, b""
+        if data:
+            self._client.stream.send(data)
+
+    def fail(self, failure: Failure) -> None:
+        connection = self._connection
+        self._client.stream.release(BY_DIAL)
+        if self._answered:
+            self._client.cut()
+        elif self._repeat and connection is not None and connection.reused and connection.silent:
+            self._unsent, self._repeat = [self._repeat], b""
+            self._dial()
+        else:
+            self._record(failure.status, failure.reason)
+            self._client.answer(self._request, failure.status, problem(failure.code, failure.reason, self._request_id, host=self._key.host))
+
+    def _record(self, status: int | None, failure: str = "") -> None:
+        if self._recorded:
+            return
+        self._recorded = True
+        decision: Decision = self._allow
+        if status == 403 and failure:
+            decision, failure = Deny("address", "built-in", failure), ""
+        request = self._request
+        self._sandbox.record_request(
+            self._client.flow,
+            decision,
+            self._request_id,
+            request.method,
+            request.target,
+            status,
+            credentials=self._used,
+            failure=failure,
+        )
+
+
+def _unrestorable(response: Response) -> str | None:
+    """Why secrets in the body of an answer could not be found, or None."""
+    if response.framing is Framing.NONE:
+        return None
+    if response.status == 206:
+        return "it is a part of something, and was not asked for as one"
+    for name, value in response.headers:
+        if name.lower() == b"content-encoding" and value.lower() not in (b"", b"identity"):
+            return f"it is encoded as {value.decode('latin-1')}, and was asked for unencoded"
+    return None
+
+
+def _authenticates_connection(response: Response) -> bool:
+    return response.status == 401 and any(
+        name.lower() == b"www-authenticate" and value.lower().startswith(_OF_CONNECTIONS) for name, value in response.headers
+    )

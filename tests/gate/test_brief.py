@@ -1,0 +1,47 @@
+"""What a broker writes is what a gate reads."""
+
+from dataclasses import replace
+from ipaddress import IPv4Network
+
+import pytest
+from house import allow, credentials, virtual
+
+from immure.config.settings import Upstream
+from immure.gate.brief import Brief
+from immure.model import Binary
+
+BINARY = Binary("/usr/bin/cürl \udcff", 2049, 123456789012)
+
+BRIEFS = [
+    Brief(sandbox="empty"),
+    Brief(
+        sandbox="full",
+        rules=(
+            allow("api.example.com", 443),
+            allow("*.example.com", 8443, BINARY),
+            replace(allow("::1", 1), binaries=(), effect="deny", hint="x"),
+        ),
+        credentials=(*credentials("api.example.com", 443), replace(credentials("a.example", 1)[0], binaries=(BINARY,))),
+        virtual=(virtual("auth.example.com", 443, "/oauth/token"),),
+        upstreams=(
+            Upstream(host="a.example", address="::1", port=8443, ca_pem="PEM"),
+            Upstream(host="b.example", address="127.0.0.1", port=1),
+        ),
+        pool=IPv4Network("127.18.0.0/16"),
+    ),
+]
+
+
+@pytest.mark.parametrize("brief", BRIEFS, ids=lambda brief: brief.sandbox)
+def test_a_brief_reads_back_as_it_was(brief: Brief) -> None:
+    assert Brief.decode(brief.encode()) == brief
+
+
+def test_a_brief_does_not_show_its_secrets() -> None:
+    assert "fake-" not in repr(BRIEFS[1])
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b"{}", b'{"sandbox": "x"}', b"\xff"])
+def test_anything_else_is_an_error(data: bytes) -> None:
+    with pytest.raises((ValueError, KeyError, TypeError)):
+        Brief.decode(data)

@@ -1,0 +1,237 @@
+"""Secrets out, placeholders back: what the world sees, what the sandbox gets to see."""
+
+import gzip
+import os
+from collections.abc import Callable, Iterator
+
+import pytest
+from house import (
+    ACCOUNT,
+    ACCOUNT_PLACEHOLDER,
+    OK,
+    PLACEHOLDER,
+    POOL,
+    TOKEN,
+    Gate,
+    Peer,
+    World,
+    allow,
+    answering,
+    credentials,
+    read_answer,
+    world,
+)
+
+from immure import channel
+from immure.gate.brief import Brief
+
+HOST = "api.example.com"
+OTHER = "other.example.com"
+FOREIGN = "immure-at-" + "z" * 26
+Setting = tuple[Gate, World]
+
+
+@pytest.fixture
+def setting(open_gate: Callable[..., Gate]) -> Iterator[Setting]:
+    """Two allowed hosts, the credentials for one of them."""
+    with world(HOST, OTHER) as served:
+        gate = open_gate(
+            lambda port: Brief(
+                sandbox="box",
+                rules=(allow(HOST, port), allow(OTHER, port)),
+                credentials=credentials(HOST, port),
+                upstreams=(served.upstream(HOST), served.upstream(OTHER)),
+                pool=POOL,
+            ),
+        )
+        yield gate, served
+        gate.hang_up()
+
+
+def request(gate: Gate, *lines: str, host: str = HOST, start: str = "GET / HTTP/1.1") -> bytes:
+    return "".join(f"{line}\r\n" for line in (start, f"Host: {host}:{gate.port}", *lines, "")).encode()
+
+
+BEARER = f"Authorization: Bearer {PLACEHOLDER}"
+
+
+def test_the_world_gets_the_secret_and_an_unencoded_whole_is_asked_for(setting: Setting) -> None:
+    gate, served = setting
+    served.scripts = [answering(OK)]
+    with gate.connect_tls(HOST) as client:
+        lines = (BEARER, f"Account-ID: {ACCOUNT_PLACEHOLDER}", "Accept-Encoding: gzip, br", "Range: bytes=0-9", f"X-Note: {PLACEHOLDER}")
+        client.sendall(request(gate, *lines, start=f"GET /?{PLACEHOLDER} HTTP/1.1"))
+        assert read_answer(client)[1] == b"hello"
+    head = served.peers[0].heads[0].decode().splitlines()
+    assert head == [
+        f"GET /?{PLACEHOLDER} HTTP/1.1",
+        f"Host: {HOST}:{gate.port}",
+        f"Authorization: Bearer {TOKEN}",
+        f"Account-ID: {ACCOUNT}",
+        f"X-Note: {PLACEHOLDER}",
+        "Accept-Encoding: identity",
+        "",
+    ]
+    assert gate.event()["unmapped"]["credentials"] == ["access", "account"]
+
+
+ECHOES = [
+    b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nX-Echo: a%%b\r\n\r\n{%%b}" % (len(TOKEN) + 2),
+    b"HTTP/1.1 200 OK\r\nX-Echo: a%%b\r\n\r\n{%%b}",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-Echo: a%%b\r\n\r\n%x\r\n{%%b}\r\n0\r\n\r\n" % (len(TOKEN) + 2),
+    b"HTTP/1.1 200 %b\r\nX-%b: a%b\r\nContent-Length: 0\r\n\r\n",
+    b"HTTP/1.1 103 Early Hints\r\nX-Echo: a%b\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX-Echo: %b\r\n\r\n",
+]
+
+
+@pytest.mark.parametrize("echo", ECHOES)
+@pytest.mark.parametrize("whole", [True, False], ids=["whole", "bytewise"])
+def test_no_answer_brings_a_secret_back(setting: Setting, echo: bytes, whole: bool) -> None:
+    gate, served = setting
+    said = echo.replace(b"%%", b"%").replace(b"%b", TOKEN.encode())
+
+    def script(peer: Peer) -> None:
+        peer.head()
+        peer.send(*([said] if whole else [said[i : i + 1] for i in range(len(said))]))
+
+    served.scripts = [script]
+    with gate.connect_tls(HOST) as client:
+        client.sendall(request(gate, BEARER, "Connection: close"))
+        seen = b""
+        while more := client.recv(65536):
+            seen += more
+    assert TOKEN.encode() not in seen
+    assert seen.count(PLACEHOLDER.encode()) == said.count(TOKEN.encode())
+
+
+def test_a_restored_answer_that_is_at_hand_has_a_length_of_its_own(setting: Setting) -> None:
+    gate, served = setting
+    served.scripts = [answering(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(TOKEN), TOKEN.encode()))]
+    with gate.connect_tls(HOST) as client:
+        for _ in range(2):
+            client.sendall(request(gate, BEARER))
+            head, body = read_answer(client)
+            assert b"Content-Length: %d" % len(PLACEHOLDER) in head
+            assert body == PLACEHOLDER.encode()
+
+
+def test_an_answer_may_hold_a_credential_that_was_not_sent_with_the_request(setting: Setting) -> None:
+    gate, served = setting
+    served.scripts = [answering(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(ACCOUNT), ACCOUNT.encode()))]
+    with gate.connect_tls(HOST) as client:
+        client.sendall(request(gate, BEARER))
+        assert read_answer(client)[1] == ACCOUNT_PLACEHOLDER.encode()
+
+
+def test_a_restored_stream_passes_event_by_event(setting: Setting) -> None:
+    gate, served = setting
+
+    def script(peer: Peer) -> None:
+        peer.head()
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
+        for number in range(3):
+            peer.send(b"data: %d %b\n\n" % (number, TOKEN.encode()))
+            peer.until(b"more")
+
+    served.scripts = [script]
+    with gate.connect_tls(HOST) as client:
+        client.sendall(request(gate, BEARER, "Content-Length: 12", start="POST / HTTP/1.1"))
+        for number in range(3):
+            seen = b""
+            while b"data: %d %b\n\n" % (number, PLACEHOLDER.encode()) not in seen:
+                seen += client.recv(65536)
+            client.sendall(b"more")
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%b"
+            % (len(gzip.compress(TOKEN.encode())), gzip.compress(TOKEN.encode())),
+            b"encoded as gzip",
+        ),
+        (b"HTTP/1.1 200 OK\r\nConnection: content-encoding\r\nContent-Encoding: br\r\n\r\nx", b"encoded as br"),
+        (b"HTTP/1.1 206 Partial Content\r\nContent-Length: 10\r\nContent-Range: bytes 0-9/50\r\n\r\n" + TOKEN[:10].encode(), b"a part"),
+    ],
+)
+def test_an_answer_in_which_a_secret_could_not_be_found_is_not_passed_on(setting: Setting, answer: bytes, why: bytes) -> None:
+    gate, served = setting
+    served.scripts = [answering(answer)]
+    with gate.connect_tls(HOST) as client:
+        client.sendall(request(gate, BEARER))
+        head, body = read_answer(client)
+        assert head.startswith(b"HTTP/1.1 502")
+        assert why in body
+        assert TOKEN[:10].encode() not in body
+        client.sendall(request(gate, start="TRACE / HTTP/1.1"))
+        assert read_answer(client)[0].startswith(b"HTTP/1.1 405"), "the connection was lost"
+
+
+@pytest.mark.parametrize(
+    ("host", "lines"),
+    [
+        (OTHER, [BEARER]),
+        (HOST, [f"Authorization: Bearer {FOREIGN}"]),
+        (HOST, [f"Authorization: Basic {PLACEHOLDER}"]),
+        (HOST, [BEARER, BEARER]),
+        (HOST, [f"Account-ID: {PLACEHOLDER}"]),
+    ],
+    ids=["another host", "another sandbox", "another scheme", "twice", "another field"],
+)
+def test_a_placeholder_that_does_not_fit_stops_the_request(setting: Setting, host: str, lines: list[str]) -> None:
+    gate, served = setting
+    with gate.connect_tls(host) as client:
+        client.sendall(request(gate, *lines, host=host))
+        head, body = read_answer(client)
+        assert head.startswith(b"HTTP/1.1 403")
+        assert b"credential_refused" in body
+        assert b"was not sent to" in body
+    assert gate.event()["firewall_rule"] == {"name": "credential", "category": "built-in"}
+    assert not served.peers
+
+
+def test_a_secret_never_leaves_unencrypted(open_gate: Callable[..., Gate]) -> None:
+    with world(HOST, encrypted=False) as served:
+        gate = open_gate(
+            lambda port: Brief(
+                sandbox="box",
+                rules=(allow(HOST, port),),
+                credentials=credentials(HOST, port),
+                upstreams=(served.upstream(HOST),),
+                pool=POOL,
+            )
+        )
+        with gate.connect(HOST) as client:
+            client.sendall(request(gate, BEARER))
+            head, body = read_answer(client)
+            assert head.startswith(b"HTTP/1.1 403")
+            assert b"never sent unencrypted" in body
+        assert not served.peers
+        gate.hang_up()
+
+
+def test_a_websocket_with_a_credential_is_answered_426(setting: Setting) -> None:
+    gate, served = setting
+    with gate.connect_tls(HOST) as client:
+        client.sendall(request(gate, BEARER, "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: x"))
+        head, _ = read_answer(client)
+        assert head.startswith(b"HTTP/1.1 426")
+        assert b"\r\nUpgrade: " in head
+    assert gate.event()["http_response"]["code"] == 426
+    assert not served.peers
+
+
+def test_a_rotated_secret_is_used_from_then_on_behind_the_same_placeholder(setting: Setting) -> None:
+    gate, served = setting
+    new = "fake-rotated-token-0123456789"
+    served.scripts = [answering(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(new), new.encode()))]
+    secrets = channel.memory_file("secrets", b'{"access": "%b"}' % new.encode())
+    channel.send(gate.line, {"do": "secrets"}, [secrets])
+    os.close(secrets)
+    assert channel.receive(gate.line) == ({"did": "updated"}, [])
+    with gate.connect_tls(HOST) as client:
+        client.sendall(request(gate, BEARER))
+        assert read_answer(client)[1] == PLACEHOLDER.encode()
+    assert f"Authorization: Bearer {new}".encode() in served.peers[0].heads[0]
