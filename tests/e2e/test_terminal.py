@@ -1,0 +1,141 @@
+"""The interactive Codex in a real pseudo-terminal: it draws, it answers, it ends, and the terminal is left as it was."""
+
+import fcntl
+import os
+import re
+import select
+import signal
+import struct
+import subprocess
+import termios
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from immure.testing.household import Household, command
+from immure.testing.openai.scenario import Say, Script
+from immure.testing.openai.service import FakeOpenAI
+
+# What Codex asks of a terminal before it draws, and what an xterm would say: cursor position, attributes, keyboard protocol.
+QUERIES = {b"\x1b[6n": b"\x1b[1;1R", b"\x1b[c": b"\x1b[?62;c", b"\x1b[?u": b"\x1b[?0u"}
+CONTROLS = re.compile(rb"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b\[[0-9;?<>=]*[ -/]*[@-~]|\x1b[()][A-Z0-9]|\x1b[=>78]")
+CTRL_C, ENTER = b"\x03", b"\r"
+
+
+class Terminal:
+    """The user's side of a pseudo-terminal with a program on the other."""
+
+    def __init__(self, side: int, program: subprocess.Popen[bytes]) -> None:
+        self.program = program
+        self.drawn = b""
+        self._side = side
+        self._fresh = b""
+
+    def settings(self) -> list[Any]:
+        """The line discipline's settings (termios(3)), the same from either side."""
+        return termios.tcgetattr(self._side)
+
+    def press(self, keys: bytes) -> None:
+        os.write(self._side, keys)
+
+    def resize(self, rows: int, columns: int) -> None:
+        fcntl.ioctl(self._side, termios.TIOCSWINSZ, struct.pack("4H", rows, columns, 0, 0))
+
+    def expect(self, text: str, seconds: float = 30) -> None:
+        """Read until `text` was drawn, white space and control sequences aside; forget what was drawn before."""
+        wanted = "".join(text.split()).encode()
+        deadline = time.monotonic() + seconds
+        while True:
+            drawn = b"".join(CONTROLS.sub(b"", self._fresh).split())
+            if wanted in drawn:
+                self._fresh = b""
+                return
+            left = deadline - time.monotonic()
+            assert left > 0, f"{text!r} was not drawn, but: {drawn[-2000:].decode(errors='replace')}"
+            assert self._read(left), f"the program ended before {text!r} was drawn: {drawn[-2000:].decode(errors='replace')}"
+
+    def status(self, seconds: float = 20) -> int:
+        """Read to the end and return the exit status."""
+        deadline = time.monotonic() + seconds
+        while self.program.poll() is None and time.monotonic() < deadline:
+            self._read(0.05)
+        return self.program.wait(0)
+
+    def _read(self, seconds: float) -> bool:
+        ready, _, _ = select.select([self._side], [], [], min(seconds, 0.5))
+        if not ready:
+            return self.program.poll() is None
+        try:
+            data = os.read(self._side, 65536)
+        except OSError:  # EIO: nobody holds the other side any more
+            return False
+        self._fresh += data
+        self.drawn += data
+        for query, answer in QUERIES.items():
+            if query in data:
+                self.press(answer)
+        return True
+
+
+@contextmanager
+def terminal(home: Household, *arguments: str) -> Iterator[Terminal]:
+    """`immure ARGUMENTS` in a terminal of 40 rows and 120 columns."""
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 40, 120, 0, 0))
+    words = ["setsid", "--ctty", command(), *arguments]
+    program = subprocess.Popen(words, cwd=home.workspace, env=home.environment, stdin=theirs, stdout=theirs, stderr=theirs)
+    try:
+        yield Terminal(ours, program)
+    finally:
+        if program.poll() is None:
+            program.kill()
+        program.wait()
+        os.close(ours)
+        os.close(theirs)
+
+
+def test_a_conversation_in_a_terminal(fake: FakeOpenAI, home: Household) -> None:
+    fake.script = Script(Say("Greetings from the model"))
+    with terminal(home, "codex") as screen:
+        before = screen.settings()
+        screen.expect("Trust and continue")
+        screen.press(ENTER)
+        screen.expect("Ask Codex to do anything")
+        screen.press(b"hello")
+        screen.expect("hello")
+        screen.press(ENTER)
+        screen.expect("Greetings from the model")
+        assert screen.settings() != before, "an interactive program has the terminal raw"
+        screen.press(CTRL_C)
+        assert screen.status() == 0
+        assert screen.settings() == before
+    assert not any(secret.encode() in screen.drawn for secret in fake.account.secrets().values())
+
+
+def test_the_size_of_the_window_is_known_inside_and_follows(home: Household) -> None:
+    with terminal(
+        home, "run", "--", "bash", "-c", "trap 'stty size' WINCH; stty size; while :; do read -r -t 30 line && exit 7; done"
+    ) as screen:
+        screen.expect("40 120")
+        screen.resize(50, 132)
+        screen.expect("50 132")
+        screen.press(ENTER)
+        assert screen.status() == 7
+
+
+def test_a_key_for_an_interrupt_reaches_the_program_inside(home: Household) -> None:
+    with terminal(home, "run", "--", "bash", "-c", "trap 'echo caught; exit 3' INT; echo ready; while :; do read -r -t 30; done") as screen:
+        before = screen.settings()
+        screen.expect("ready")
+        screen.press(CTRL_C)
+        screen.expect("caught")
+        assert screen.status() == 3
+        assert screen.settings() == before
+
+
+def test_a_terminal_that_goes_away_ends_the_program_inside(home: Household) -> None:
+    with terminal(home, "run", "--", "bash", "-c", "echo ready; read -r") as screen:
+        screen.expect("ready")
+        screen.program.send_signal(signal.SIGHUP)
+        assert screen.status() == 128 + signal.SIGHUP
