@@ -7,6 +7,8 @@ process is the steadiest figure on a machine that others use too.
 """
 
 import argparse
+import contextlib
+import multiprocessing
 import os
 import shutil
 import socket
@@ -16,12 +18,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network
+from multiprocessing.process import BaseProcess
 from typing import Any
 
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
+from load import be_asked, serve
 from rounds import quartiles
 
 from immure import channel
@@ -32,7 +35,6 @@ from immure.policy import Rule
 from immure.rewrite import Credential
 from immure.testing.authority import Authority
 
-HERE = os.path.dirname(os.path.abspath(__file__))
 HOST = "localhost"
 POOL = IPv4Network("127.18.0.0/16")
 PLACEHOLDER = "immure-at-" + "a" * 26
@@ -88,24 +90,152 @@ class House:
 
     def __init__(self, directory: str) -> None:
         self._directory = directory
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self._programs: list[subprocess.Popen[bytes]] = []
+        self._loads: list[BaseProcess] = []
         self.authority = Authority()
+        self.line, far = channel.pair()
+        self._fork(be_asked, far)
+        message, (self._listener,) = channel.receive(self.line) or ({}, [0])
+        assert message["did"] == "wear"
+        listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+        self.world: int = listener.getsockname()[1]
+        self._fork(serve, listener, self.authority.server_context([HOST]))
 
-    def start(self, *argv: str, pass_fds: tuple[int, ...] = (), **options: Any) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(argv, pass_fds=pass_fds, **options)
-        self._processes.append(process)
-        return process
+    def _fork(self, target: Callable[..., None], *arguments: object) -> None:
+        process = multiprocessing.get_context("fork").Process(target=target, args=arguments, daemon=True)
+        process.start()
+        self._loads.append(process)
+
+    def _start(self, *argv: str, **options: Any) -> subprocess.Popen[bytes]:
+        self._programs.append(subprocess.Popen(argv, **options))
+        return self._programs[-1]
 
     def close(self) -> None:
-        for process in reversed(self._processes):
+        for process in (*self._programs, *self._loads):
             process.terminate()
-        for process in self._processes:
-            process.wait()
+        for program in self._programs:
+            program.wait()
 
-    def world(self) -> int:
-        """Start the server; its port."""
-        listener = socket.create_server(("127.0.0.1", 0), backlog=512)
-        fd, port = listener.fileno(), listener.getsockname()[1]
-        chain = self.authority.chain([HOST])
-        self.start(sys.executable, f"{HERE}/load.py", "serve", str(fd), pass_fds=(fd,), stdin=subprocess.PIPE).communicate
-        return port
+    def direct(self) -> Contender:
+        return Contender(name="direct", target={"address": "127.0.0.1", "port": self.world, "ca": self.authority.pem, "token": TOKEN})
+
+    def gate(self) -> Contender:
+        """A gate from a nursery, its trail read by `cat`; names stand for addresses of 127/8, so that no namespace is needed."""
+        broker, far = channel.pair()
+        nursery = self._start(sys.executable, "-m", "immure.gate.nursery", str(far.fileno()), pass_fds=[far.fileno()])
+        self._gate, theirs = channel.pair()
+        channel.send(broker, {"do": "fork", "id": "bench", "uid": None}, [theirs.fileno()])
+        self._nursery = broker, theirs
+        message, _ = channel.receive(self._gate) or ({}, [])
+        tcp4 = socket.create_server(("0.0.0.0", 0), backlog=512)
+        port: int = tcp4.getsockname()[1]
+        tcp6 = socket.create_server(("::1", 0), family=socket.AF_INET6)
+        dns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        dns.bind(("127.0.0.1", 0))
+        diag = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 4)
+        endpoint = Endpoint(HOST, port)
+        secret = Secret(TOKEN)
+        brief = Brief(
+            sandbox="bench",
+            rules=(Rule(name="bench", layer="bench", effect="allow", endpoint=endpoint),),
+            credentials=(
+                Credential(
+                    name="token", placeholder=PLACEHOLDER, secret=secret, endpoints=(endpoint,), header="authorization", scheme="bearer"
+                ),
+            ),
+            upstreams=(Upstream(host=HOST, address="127.0.0.1", port=self.world, ca_pem=self.authority.pem),),
+            pool=POOL,
+        )
+        trail, audit = os.pipe()
+        with open(f"{self._directory}/gate.jsonl", "wb") as file:
+            self._start("cat", stdin=trail, stdout=file)
+        memory = channel.memory_file("brief", brief.encode())
+        given = [memory, audit, tcp4.fileno(), tcp6.fileno(), dns.fileno(), diag.fileno(), self._listener]
+        channel.send(self._gate, {"do": "serve"}, given)
+        assert channel.receive(self._gate) == ({"did": "serving"}, [])
+        os.close(audit)
+        with open(f"/proc/{nursery.pid}/task/{nursery.pid}/children") as children:
+            pid = int(children.read())
+        target = {"address": _address_of(HOST, dns.getsockname()), "port": port, "ca": message["ca"], "token": PLACEHOLDER}
+        return Contender(name="gate", target=target, pid=pid)
+
+    def mitmproxy(self, program: str) -> Contender:
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            port: int = probe.getsockname()[1]
+        for name, content in (("addon.py", ADDON), ("ca.pem", self.authority.pem)):
+            with open(f"{self._directory}/{name}", "w") as file:
+                file.write(content)
+        settings = [f"confdir={self._directory}/mitm", f"ssl_verify_upstream_trusted_ca={self._directory}/ca.pem", "flow_detail=0"]
+        options = [option for setting in settings for option in ("--set", setting)]
+        address = ["--listen-host", "127.0.0.1", "-p", str(port)]
+        process = self._start(program, "-q", *address, *options, "-s", f"{self._directory}/addon.py", stdin=subprocess.DEVNULL)
+        ca = f"{self._directory}/mitm/mitmproxy-ca-cert.pem"
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)), open(ca) as file:
+                target = {"address": "127.0.0.1", "port": port, "ca": file.read(), "token": PLACEHOLDER}
+                authority = f"{HOST}:{self.world}"
+                return Contender(name="mitmproxy", target={**target, "connect": True, "authority": authority}, pid=process.pid)
+            time.sleep(0.1)
+        raise SystemExit("mitmdump did not start")
+
+    def load(self, contender: Contender, connections: int, seconds: float) -> None:
+        """One turn of one contender."""
+        target = {"host": HOST, "connect": False, "authority": f"{HOST}:{contender.target['port']}", **contender.target}
+        before = cpu_time(contender.pid)
+        channel.send(self.line, {**target, "connections": connections, "seconds": seconds})
+        answer, _ = channel.receive(self.line) or ({}, [])
+        contender.rates.append(answer["requests"] / answer["seconds"])
+        contender.costs.append((cpu_time(contender.pid) - before) * 1e6 / answer["requests"])
+        contender.p50.append(answer["p50"])
+
+
+def _address_of(name: str, server: tuple[str, int]) -> str:
+    """Ask the gate's DNS for the address that stands for a one-label name."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(5)
+        question = bytes([len(name)]) + name.encode() + b"\0" + struct.pack("!HH", 1, 1)
+        client.sendto(struct.pack("!6H", 1, 0x0100, 1, 0, 0, 0) + question, server)
+        return socket.inet_ntoa(client.recv(512)[-4:])
+
+
+def _ratio(mine: list[float], theirs: list[float]) -> str:
+    low, middle, high = quartiles([one / other for one, other in zip(mine, theirs, strict=True)])
+    return f"{middle:.1f} [{low:.1f} … {high:.1f}]"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--connections", type=int, default=16)
+    beside = f"{os.path.dirname(sys.executable)}/mitmdump"
+    parser.add_argument("--mitmdump", default=beside if os.path.exists(beside) else shutil.which("mitmdump"))
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as directory:
+        house = House(directory)
+        try:
+            gate = house.gate()
+            contenders = [house.direct(), gate]
+            if arguments.mitmdump:
+                contenders.append(house.mitmproxy(arguments.mitmdump))
+            for _ in range(arguments.rounds):
+                for contender in contenders:
+                    house.load(contender, arguments.connections, arguments.seconds)
+        finally:
+            house.close()
+    print(f"A small request on {arguments.connections} kept connections; policy, swap and audit on")
+    for contender in contenders:
+        rate, cost, p50 = (statistics.median(values) for values in (contender.rates, contender.costs, contender.p50))
+        spent = f"{cost:7.0f} µs CPU" if contender.pid else " " * 14
+        print(f"  {contender.name:12} {rate:8.0f} requests/s {spent}   p50 {p50:7.0f} µs")
+    if not arguments.mitmdump:
+        print("  mitmproxy is not installed: pip install -r requirements/bench.in")
+        return
+    peer = contenders[-1]
+    print(f"  requests/s, gate / mitmproxy: {_ratio(gate.rates, peer.rates)}   goal: at least 15")
+    print(f"  CPU per request, mitmproxy / gate: {_ratio(peer.costs, gate.costs)}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,18 +1,13 @@
-"""The two ends of a measured connection, each a process of its own: a server that answers at once, and a client that never waits.
+"""The two ends of a measured connection: a server that answers at once, and a client that never waits.
 
-python bench/load.py serve FD       TLS on the listener FD, certificate from standard input
-python bench/load.py ask FD         loads whatever it is told to over the channel FD; wears the sandbox's filter, so that it has an identity
-
-Both are one epoll loop with TLS on the sockets. A request through the slowest contender takes them a hundredth of its time, through the
-fastest a half: they have the second core to themselves.
+Both are one epoll loop with TLS on the sockets, for a process of its own. A request through the slowest contender takes them a
+hundredth of its time, through the fastest about a half, and they have the second core to themselves.
 """
 
 import os
 import select
 import socket
 import ssl
-import sys
-import tempfile
 import time
 from typing import Any
 
@@ -116,21 +111,10 @@ def ask(target: dict[str, Any]) -> dict[str, Any]:
     return {"requests": count, "seconds": seconds, "p50": latencies[count // 2] * 1e6, "p99": latencies[count * 99 // 100] * 1e6}
 
 
-def main() -> None:
-    descriptor = socket.socket(fileno=int(sys.argv[2]))
-    if sys.argv[1] == "serve":
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        with tempfile.NamedTemporaryFile() as chain:
-            chain.write(sys.stdin.buffer.read())
-            chain.flush()
-            context.load_cert_chain(chain.name)
-        serve(descriptor, context)
+def be_asked(line: socket.socket) -> None:
+    """Load whatever comes over a channel. Wears the sandbox's filter, so that the gate knows who it is, and first hands that over."""
     listener = seccomp.install()
-    channel.send(descriptor, {"did": "wear"}, [listener])
+    channel.send(line, {"did": "wear"}, [listener])
     os.close(listener)
-    while (received := channel.receive(descriptor)) is not None:
-        channel.send(descriptor, ask(received[0]))
-
-
-if __name__ == "__main__":
-    main()
+    while (received := channel.receive(line)) is not None:
+        channel.send(line, ask(received[0]))

@@ -38,6 +38,14 @@ def test_the_end_is_none() -> None:
         assert channel.receive(theirs) is None
 
 
+def test_an_end_that_has_not_read_all_is_an_end() -> None:
+    ours, theirs = channel.pair()
+    with theirs:
+        channel.send(theirs, {"unread": True})
+        ours.close()
+        assert channel.receive(theirs) is None
+
+
 @pytest.mark.parametrize("packet", [b"[]", b"1", b"{", b"\xff", b"null"])
 def test_what_is_not_a_message_is_refused(packet: bytes) -> None:
     ours, theirs = channel.pair()

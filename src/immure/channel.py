@@ -46,7 +46,10 @@ def _send_packet(channel: socket.socket, data: bytes, descriptors: Sequence[int]
 
 def receive(channel: socket.socket) -> tuple[Message, list[int]] | None:
     """Receive one message and its descriptors (close-on-exec); None when the other end has closed."""
-    data, ancillary, flags, _ = channel.recvmsg(MAX_PACKET, socket.CMSG_SPACE(4 * MAX_DESCRIPTORS), socket.MSG_CMSG_CLOEXEC)
+    try:
+        data, ancillary, flags, _ = channel.recvmsg(MAX_PACKET, socket.CMSG_SPACE(4 * MAX_DESCRIPTORS), socket.MSG_CMSG_CLOEXEC)
+    except ConnectionResetError:  # it has closed without reading all that we sent
+        return None
     descriptors = array("i")
     for level, kind, payload in ancillary:
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):

@@ -135,10 +135,7 @@ class Launcher:
 
     def _on_line(self, sandbox: Sandbox) -> None:
         """The child reports `prepared` or `failed`; the line closes when it becomes bubblewrap."""
-        try:
-            sandbox.report = channel.receive(sandbox.line)
-        except ConnectionResetError:
-            sandbox.report = None
+        sandbox.report = channel.receive(sandbox.line)
         if sandbox.report is None:
             self._unwatch(sandbox.line.fileno())
         else:
