@@ -93,6 +93,9 @@ class House:
         self._programs: list[subprocess.Popen[bytes]] = []
         self._loads: list[BaseProcess] = []
         self.authority = Authority()
+        # The ends share one processor, each contender has another to itself (and `direct` uses the ends alone).
+        *self._theirs, ours = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {ours})
         self.line, far = channel.pair()
         self._fork(be_asked, far)
         message, (self._listener,) = channel.receive(self.line) or ({}, [0])
@@ -100,6 +103,7 @@ class House:
         listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.world: int = listener.getsockname()[1]
         self._fork(serve, listener, self.authority.server_context([HOST]))
+        os.sched_setaffinity(0, self._theirs or {ours})
 
     def _fork(self, target: Callable[..., None], *arguments: object) -> None:
         process = multiprocessing.get_context("fork").Process(target=target, args=arguments, daemon=True)

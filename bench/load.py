@@ -15,7 +15,11 @@ from immure import channel
 from immure.launcher import seccomp
 
 BODY = b'{"object":"list","data":[{"id":"a-small-answer","object":"model","created":1700000000,"x":1234}]}\n'
-ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
+ANSWER = (
+    b"HTTP/1.1 200 OK\r\nDate: Fri, 20 Nov 2026 12:00:00 GMT\r\nContent-Type: application/json\r\nX-Request-Id: req_%%016x\r\n"
+    b"Cache-Control: no-store\r\nContent-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
+)
+"""Each with an id of its own, as real ones have."""
 
 
 def serve(listener: socket.socket, context: ssl.SSLContext) -> None:
@@ -23,6 +27,7 @@ def serve(listener: socket.socket, context: ssl.SSLContext) -> None:
     epoll = select.epoll()
     epoll.register(listener, select.EPOLLIN)
     connections: dict[int, ssl.SSLSocket] = {}
+    number = 0
     while True:
         for fd, _ in epoll.poll():
             if fd == listener.fileno():
@@ -44,7 +49,8 @@ def serve(listener: socket.socket, context: ssl.SSLContext) -> None:
             except OSError:
                 data = b""
             if data:
-                connection.send(ANSWER)
+                number += 1
+                connection.send(ANSWER % number)
             else:
                 epoll.unregister(connection)
                 del connections[fd]
@@ -68,7 +74,7 @@ def ask(target: dict[str, Any]) -> dict[str, Any]:
     request = "".join(
         f"{line}\r\n"
         for line in (
-            *("GET /v1/models?limit=20 HTTP/1.1", f"Host: {target['authority']}", f"Authorization: Bearer {target['token']}"),
+            *("GET /v1/models?after=%016d HTTP/1.1", f"Host: {target['authority']}", f"Authorization: Bearer {target['token']}"),
             *("User-Agent: bench/1.0 (Linux; x86_64)", "Accept: application/json", "X-Session: 01234567-89ab-cdef", ""),
         )
     ).encode()
@@ -83,7 +89,7 @@ def ask(target: dict[str, Any]) -> dict[str, Any]:
     begin = time.perf_counter()
     for fd, connection in connections.items():
         sent[fd] = time.perf_counter()
-        connection.send(request)
+        connection.send(request % 0)
     end = begin + target["seconds"]
     received = dict.fromkeys(connections, b"")
     while (now := time.perf_counter()) < end:
@@ -101,7 +107,7 @@ def ask(target: dict[str, Any]) -> dict[str, Any]:
             now = time.perf_counter()
             latencies.append(now - sent[fd])
             sent[fd] = now
-            connections[fd].send(request)
+            connections[fd].send(request % len(latencies))
     seconds = time.perf_counter() - begin
     for connection in connections.values():
         connection.close()

@@ -16,13 +16,14 @@ from typing import Final, Protocol
 
 from immure.errors import PeerError
 from immure.gate.answer import denial, problem, respond
-from immure.gate.exchange import Forwarding
+from immure.gate.exchange import Forwarding, Outgoing
 from immure.gate.flow import Flow
 from immure.gate.sandbox import Sandbox
 from immure.gate.stream import BY_OWNER, Stream
+from immure.gate.upstream import Key
 from immure.gate.virtual import VirtualCall
 from immure.model import Allow, Decision, Deny
-from immure.rewrite import Refused, substitute
+from immure.rewrite import Credential, Refused, substitute
 from immure.wire.head import Framing, Headers, Request
 from immure.wire.http1 import End, RequestReader
 
@@ -55,24 +56,22 @@ class Conversation:
     """One client connection on which HTTP/1 is spoken."""
 
     __slots__ = (
-        "_authorities",
-        "_handling",
-        "_head_begun",
-        "_pumping",
-        "_read",
-        "_reader",
-        "_requests",
-        "_sandbox",
-        "authority",
-        "flow",
-        "stream",
+        *("_authorities", "_credentials", "_decision", "_handling", "_head_begun", "_headers", "_outgoing", "_pumping", "_read", "_reader"),
+        *("_requests", "_sandbox"),
+        *("authority", "flow", "key", "stream"),
     )
 
     def __init__(self, sandbox: Sandbox, stream: Stream, flow: Flow) -> None:
         self._sandbox = sandbox
         self._reader = RequestReader()
         self.authority = flow.authority
+        self.key = Key(flow.host, flow.port, flow.encrypted)
         self._authorities = {flow.authority}
+        # For all requests of the connection, or as long as they repeat the fields of the one before: nothing else decides it.
+        self._decision: Decision | None = None
+        self._headers: Headers = ()
+        self._credentials: tuple[Credential, ...] = ()
+        self._outgoing: Outgoing | None = None
         self._handling: Handling | None = None
         self._head_begun = False
         self._pumping = False
@@ -172,8 +171,13 @@ class Conversation:
         else:
             path = request.target.partition(b"?")[0].decode("ascii")
             virtual = self._sandbox.virtual.get((flow.host, flow.port, request.method.decode(), path))
-            policy = self._sandbox.policy if virtual is None else self._sandbox.virtual_policy
-            match policy.decide(flow.host, flow.port, flow.caller):
+            if virtual is not None:
+                decision = self._sandbox.virtual_policy.decide(flow.host, flow.port, flow.caller)
+            elif self._decision is not None:
+                decision = self._decision
+            else:
+                decision = self._decision = self._sandbox.policy.decide(flow.host, flow.port, flow.caller)
+            match decision:
                 case Deny() as deny:
                     self._refuse(request, request_id, deny, 403, "denied_by_policy")
                 case Allow() as allow if virtual is not None:
@@ -184,6 +188,8 @@ class Conversation:
     def _misdirected(self, request: Request) -> Deny | None:
         """One authority: that of the connection. A request that names another would be decided for one host and served by the other."""
         flow = self.flow
+        if request.host == self.authority and not request.scheme:
+            return None
         for name in (request.host, request.authority):
             if not name or name in self._authorities:
                 continue
@@ -196,28 +202,32 @@ class Conversation:
 
     def _allowed(self, request: Request, request_id: str, allow: Allow) -> None:
         flow, sandbox = self.flow, self._sandbox
-        outcome = substitute(
-            request.headers,
-            host=flow.host,
-            port=flow.port,
-            encrypted=flow.encrypted,
-            caller=flow.caller,
-            credentials=sandbox.credentials,
-        )
-        if isinstance(outcome, Refused):
-            whose = f"credential {outcome.credential_name!r}" if outcome.credential_name else "a credential"
-            deny = Deny("credential", "built-in", f"{whose} was not sent to {flow.host}: {outcome.reason}")
-            self._refuse(request, request_id, deny, 403, "credential_refused")
-            return
+        outgoing = self._outgoing
+        if outgoing is None or request.headers is not self._headers or sandbox.credentials is not self._credentials:
+            outcome = substitute(
+                request.headers,
+                host=flow.host,
+                port=flow.port,
+                encrypted=flow.encrypted,
+                caller=flow.caller,
+                credentials=sandbox.credentials,
+            )
+            if isinstance(outcome, Refused):
+                whose = f"credential {outcome.credential_name!r}" if outcome.credential_name else "a credential"
+                deny = Deny("credential", "built-in", f"{whose} was not sent to {flow.host}: {outcome.reason}")
+                self._refuse(request, request_id, deny, 403, "credential_refused")
+                return
+            outgoing = Outgoing.of(outcome, sandbox.pairs_for(flow.host, flow.port))
+            self._headers, self._credentials, self._outgoing = request.headers, sandbox.credentials, outgoing
         if request.upgrade:
-            if outcome.used and request.upgrade == b"websocket":
+            if outgoing.used and request.upgrade == b"websocket":
                 # Frames are not restored yet, so what a secret opened could not be kept from repeating it. Codex goes on with POST.
                 deny = Deny("websocket", "built-in", f"a WebSocket to {flow.host} is not opened with a credential: use plain HTTP")
                 self._refuse(request, request_id, deny, 426, "websocket_refused")
                 return
             if request.upgrade != b"websocket" or request.framing is not Framing.NONE:
                 request = request._replace(upgrade=b"")
-        forwarding = Forwarding(self, sandbox, request, request_id, allow, outcome)
+        forwarding = Forwarding(self, sandbox, request, request_id, allow, outgoing)
         self._handling = forwarding
         forwarding.start()
 

@@ -12,16 +12,16 @@ client's connection is cut off, which it sees.
 """
 
 from math import inf
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from immure.gate.answer import problem
-from immure.gate.sandbox import Sandbox
+from immure.gate.sandbox import Pairs, Sandbox
 from immure.gate.stream import BY_DIAL
-from immure.gate.upstream import Connection, Failure, Key
+from immure.gate.upstream import Connection, Failure
 from immure.model import Allow, Decision, Deny
-from immure.rewrite import Restorer, Substituted, restore_headers
+from immure.rewrite import Credential, Restorer, Substituted, restore_headers
 from immure.wire.body import chunk, last_chunk
-from immure.wire.head import Framing, Headers, Request, Response, write_request, write_response
+from immure.wire.head import Framing, Headers, Request, Response, write_fields, write_request, write_response
 
 if TYPE_CHECKING:
     from immure.gate.conversation import Conversation
@@ -30,48 +30,59 @@ DIAL_TIMEOUT: Final = 30.0
 """Seconds to find, reach and verify an upstream, all its addresses together."""
 
 _REPEATABLE: Final = frozenset([b"GET", b"HEAD", b"OPTIONS"])
+_OPEN_ENDED: Final = (Framing.CHUNKED, Framing.UNTIL_CLOSE)
 _NOT_WITH_SECRETS: Final = frozenset([b"accept-encoding", b"range", b"if-range"])
 _IDENTITY: Final = (b"Accept-Encoding", b"identity")
 _OF_CONNECTIONS: Final = (b"negotiate", b"ntlm")
 """Schemes that authenticate a connection and not a request (RFC 4559 section 6): such a connection serves nobody else."""
 
 
+class Outgoing(NamedTuple):
+    """What is sent of a request's fields: written out, with the credentials whose secrets are in them, and what to restore."""
+
+    fields: bytes
+    used: tuple[Credential, ...]
+    pairs: Pairs
+
+    @classmethod
+    def of(cls, substituted: Substituted, pairs: Pairs) -> "Outgoing":
+        """`pairs` are all that the answer may hold; they matter only if a secret goes out."""
+        if not substituted.used:
+            return cls(write_fields(substituted.headers), (), ())
+        headers = [field for field in substituted.headers if field[0].lower() not in _NOT_WITH_SECRETS]
+        return cls(write_fields((*headers, _IDENTITY)), substituted.used, pairs)
+
+
 class Forwarding:
     """A request under way. It is the `Exchange` of a connection upstream and the `Handling` of a conversation."""
 
-    __slots__ = (
-        *("_allow", "_answered", "_chunked", "_client", "_close", "_connection", "_heads", "_key", "_pairs", "_payload", "_recorded"),
-        *("_repeat", "_request", "_request_id", "_restorer", "_reusable", "_sandbox", "_tunnel", "_undecided", "_unsent", "_used"),
-    )
+    # What differs from these is set as the exchange goes on; setting a dozen attributes for each request would cost 1 µs.
+    _connection: Connection | None = None
+    _answered = False  # the head of the final answer has come
+    _recorded = False  # the audit trail has it
+    _reusable = False  # the upstream will keep the connection
+    _close = False  # the client's connection ends with the answer
+    _chunked = False  # the answer is passed on in chunks
+    _tunnel = False
+    _heads = b""  # to be passed on at the next flush
+    _undecided: Response | None = None  # a head whose framing waits to see whether the whole body is at hand
+    _restorer: Restorer | None = None  # begun for a body that comes in pieces
 
     def __init__(
-        self, client: "Conversation", sandbox: Sandbox, request: Request, request_id: str, allow: Allow, substituted: Substituted
+        self, client: "Conversation", sandbox: Sandbox, request: Request, request_id: str, allow: Allow, outgoing: Outgoing
     ) -> None:
-        flow = client.flow
         self._client = client
         self._sandbox = sandbox
         self._request = request
         self._request_id = request_id
         self._allow = allow
-        self._used = substituted.used
-        self._key = Key(flow.host, flow.port, flow.encrypted)
-        headers = substituted.headers
-        self._pairs: list[tuple[bytes, bytes]] = []
-        if self._used:
-            headers = (*(field for field in headers if field[0].lower() not in _NOT_WITH_SECRETS), _IDENTITY)
-            self._pairs = [credential.pair for credential in sandbox.credentials_for(flow.host, flow.port)]
-        head = write_request(request, client.authority, headers)
+        self._used = outgoing.used
+        self._pairs = outgoing.pairs
+        self._key = client.key
+        head = write_request(request, client.authority, outgoing.fields)
         self._unsent = [head]
         self._repeat = head if request.framing is Framing.NONE and request.method in _REPEATABLE else b""
-        self._connection: Connection | None = None
-        # Of the answer: what is to be passed on at the next flush, and how.
-        self._heads = b""
         self._payload: list[bytes] = []
-        self._undecided: Response | None = None  # a head whose framing waits to see whether the whole body is at hand
-        self._chunked = False
-        self._close = False
-        self._restorer: Restorer | None = None
-        self._answered = self._recorded = self._reusable = self._tunnel = False
 
     def start(self) -> None:
         pool = self._sandbox.pool
@@ -134,29 +145,24 @@ class Forwarding:
 
     def interim(self, response: Response) -> None:
         if self._request.minor == 1:
-            headers = restore_headers(response.headers, self._pairs)
-            self._heads += write_response(response.status, b"", headers, Framing.NONE)
+            self._write_head(response, Framing.NONE, None)
 
     def answered(self, response: Response) -> None:
-        if self._pairs:
-            if objection := _unrestorable(response):
-                self._give_up()
-                self.fail(Failure(502, "answer_not_restorable", f"the answer of {self._key.host} was not passed on: {objection}"))
-                return
-            (_, reason), *headers = restore_headers(((b"", response.reason), *response.headers), self._pairs)
-            response = response._replace(reason=reason, headers=tuple(headers))
-            self._restorer = Restorer(self._pairs)
+        if self._pairs and (objection := _unrestorable(response)):
+            self._give_up()
+            self.fail(Failure(502, "answer_not_restorable", f"the answer of {self._key.host} was not passed on: {objection}"))
+            return
         self._answered = True
         self._record(response.status)
         self._reusable = response.keep_alive and not _authenticates_connection(response)
         self._close = not self._request.keep_alive or self._request.minor == 0 or not self._client.request_read
-        if self._restorer is not None and response.framing is Framing.LENGTH:
+        framing, length = response.framing, response.length
+        if framing in _OPEN_ENDED:
+            framing, length = self._open_end(), None
+        elif self._pairs and framing is Framing.LENGTH:
             self._undecided = response
             return
-        framing, length = response.framing, response.length
-        if framing in (Framing.CHUNKED, Framing.UNTIL_CLOSE):
-            framing, length = self._open_end(), None
-        elif self._restorer is not None:
+        elif self._pairs:
             length = None  # of a body that does not follow, and would not be as long
         self._write_head(response, framing, length)
         if framing is Framing.TUNNEL:
@@ -170,17 +176,20 @@ class Forwarding:
         return Framing.CHUNKED if self._chunked else Framing.UNTIL_CLOSE
 
     def _write_head(self, response: Response, framing: Framing, length: int | None) -> None:
-        self._heads += write_response(
-            response.status, response.reason, response.headers, framing, length, close=self._close, upgrade=response.upgrade
-        )
+        """Add a head to what is passed on; with secrets in it, restored field by field."""
+        status, reason, headers, *_ = response
+        close = self._close and status >= 200
+        head = write_response(status, reason, headers, framing, length, close=close, upgrade=response.upgrade)
+        if any(secret in head for secret, _ in self._pairs):
+            (_, reason), *fields = restore_headers(((b"", reason), *headers), self._pairs)
+            head = write_response(status, reason, tuple(fields), framing, length, close=close, upgrade=response.upgrade)
+        self._heads += head
 
     def payload(self, data: bytes) -> None:
-        self._payload.append(self._restorer.feed(data) if self._restorer is not None else data)
+        self._payload.append(data)
 
     def completed(self, trailers: Headers) -> None:
-        if self._restorer is not None:
-            self._payload.append(self._restorer.finish())
-        self._pass_on(last_chunk(restore_headers(trailers, self._pairs)))
+        self._pass_on(last_chunk(restore_headers(trailers, self._pairs) if trailers else ()))
         connection = self._connection
         if connection is not None:
             if self._reusable and self._client.request_read and connection.clean:
@@ -190,13 +199,15 @@ class Forwarding:
         self._client.finished(close=self._close or self._tunnel)
 
     def flush(self) -> None:
-        if self._undecided is None or any(self._payload):
+        if self._undecided is None or self._payload:
             self._pass_on(b"")
 
     def _pass_on(self, end: bytes) -> None:
         """Send the client what there is; `end` closes a chunked body, and is not empty when the answer is complete."""
         body = b"".join(self._payload)
         self._payload.clear()
+        if self._pairs:
+            body = self._restored(body, whole=bool(end))
         if self._undecided is not None:
             response, self._undecided = self._undecided, None
             if end:
@@ -208,6 +219,15 @@ class Forwarding:
         data, self._heads = self._heads + body, b""
         if data:
             self._client.stream.send(data)
+
+    def _restored(self, body: bytes, *, whole: bool) -> bytes:
+        """The next piece of the body without secrets; `whole` if it is the last."""
+        restorer = self._restorer
+        if restorer is None:
+            if whole and not any(secret in body for secret, _ in self._pairs):
+                return body
+            restorer = self._restorer = Restorer(self._pairs)
+        return restorer.feed(body) + (restorer.finish() if whole else b"")
 
     def fail(self, failure: Failure) -> None:
         connection = self._connection

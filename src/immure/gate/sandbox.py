@@ -16,6 +16,9 @@ from immure.model import Decision, Secret
 from immure.policy import Policy
 from immure.rewrite import Credential
 
+Pairs = tuple[tuple[bytes, bytes], ...]
+"""Secrets, each with its placeholder."""
+
 
 class Answerable(Protocol):
     """What waits for the broker."""
@@ -63,14 +66,20 @@ class Sandbox:
         self.virtual_policy = Policy((*brief.rules, *(endpoint.rule for endpoint in brief.virtual)))
         self.virtual = {(v.host, v.port, v.method, v.path): v for v in brief.virtual}
         self.overloaded = False
+        self._pairs: dict[tuple[str, int], Pairs] = {}
 
     def rotate(self, secrets: dict[str, Secret]) -> None:
         """Put new secrets behind the placeholders of the named credentials."""
         self.credentials = tuple(c.rotated(secrets[c.name]) if c.name in secrets else c for c in self.credentials)
+        self._pairs.clear()
 
-    def credentials_for(self, host: str, port: int) -> tuple[Credential, ...]:
-        """The credentials that may be sent to an endpoint, so that its answers may repeat them."""
-        return tuple(c for c in self.credentials if any(endpoint.matches(host, port) for endpoint in c.endpoints))
+    def pairs_for(self, host: str, port: int) -> Pairs:
+        """Secrets and placeholders of all credentials that may be sent to an endpoint: its answers may hold any of them."""
+        pairs = self._pairs.get((host, port))
+        if pairs is None:
+            bound = [c for c in self.credentials if any(endpoint.matches(host, port) for endpoint in c.endpoints)]
+            pairs = self._pairs[host, port] = tuple(credential.pair for credential in bound)
+        return pairs
 
     def record_request(
         self,

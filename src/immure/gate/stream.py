@@ -66,8 +66,8 @@ class Stream:
     """
 
     __slots__ = (
-        *("_broken", "_events", "_forgotten", "_held", "_left", "_lingered", "_loop", "_mode", "_owner", "_pending", "_socket"),
-        *("deadline", "fd", "peer"),
+        *("_broken", "_events", "_forgotten", "_held", "_left", "_lingered", "_loop", "_mode", "_owner", "_pending"),
+        *("_receive", "_socket", "_transmit", "deadline", "fd", "peer"),
     )
 
     OPEN, CONNECTING, ARRIVING, _SHAKING, _FINISHING, _LINGERING, _CLOSED = range(7)
@@ -79,6 +79,8 @@ class Stream:
         transport.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._loop = loop
         self._socket = transport
+        self._receive: Callable[[int], bytes] = transport.recv
+        self._transmit: Callable[[bytes | memoryview], int] = transport.send
         self._owner = owner
         self._mode = mode
         self._left = left
@@ -130,7 +132,7 @@ class Stream:
             self._forgotten = True
 
     def _read(self) -> None:
-        receive, peer = self._socket.recv, None
+        receive, peer = self._receive, None
         for _ in range(RECORDS):
             try:
                 data = receive(RECORD)
@@ -153,7 +155,7 @@ class Stream:
     def quiet(self) -> bool:
         """Whether the connection is open and nothing waits to be read on it."""
         try:
-            self._socket.recv(RECORD)
+            self._receive(RECORD)
         except _WOULD_BLOCK:
             return True
         except OSError:
@@ -192,12 +194,12 @@ class Stream:
             return
         rest: bytes | memoryview = data
         try:
-            sent = self._socket.send(data)
+            sent = self._transmit(data)
             if sent == len(data):
                 return
             rest = memoryview(data)[sent:]
             while rest:
-                rest = rest[self._socket.send(rest) :]
+                rest = rest[self._transmit(rest) :]
         except _WOULD_BLOCK:
             self._pending.append(rest)
             self._interest(self._events | WRITE)
@@ -211,7 +213,7 @@ class Stream:
         try:
             while pending:
                 rest = pending[0]
-                sent = self._socket.send(rest)
+                sent = self._transmit(rest)
                 if sent == len(rest):
                     pending.popleft()
                 else:
@@ -286,10 +288,11 @@ class Stream:
         """Begin the TLS handshake; the owner is told how it went."""
         self._mode = self._SHAKING
         try:
-            self._socket = context.wrap_socket(self._socket, server_side=server_side, do_handshake_on_connect=False, server_hostname=name)
+            secured = context.wrap_socket(self._socket, server_side=server_side, do_handshake_on_connect=False, server_hostname=name)
         except (OSError, ValueError) as error:  # it has been reset meanwhile, and its descriptor is closed
             self._owner.failed(error if isinstance(error, OSError) else OSError(str(error)))
             return
+        self._socket, self._receive, self._transmit = secured, secured.read, secured.write
         self._shake()
 
     def _shake(self) -> None:

@@ -13,7 +13,7 @@ import re
 from typing import Final, Protocol
 
 from immure.errors import PeerError
-from immure.wire.head import Headers, parse_trailers
+from immure.wire.head import Headers, parse_trailers, write_fields
 
 MAX_CHUNK_LINE: Final = 256
 """Octets of a chunk-size line. The number takes 16; the rest is an extension that is thrown away (a flood of them: CVE-2023-39326)."""
@@ -140,4 +140,4 @@ def last_chunk(trailers: Headers) -> bytes:
     """The end of a chunked body."""
     if not trailers:
         return LAST_CHUNK
-    return b"0\r\n" + b"".join([b"%b: %b\r\n" % field for field in trailers]) + b"\r\n"
+    return b"0\r\n" + write_fields(trailers) + b"\r\n"

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from immure.errors import PeerError
 from immure.wire.body import Body, ChunkedBody, LengthBody, OpenBody
-from immure.wire.head import MAX_TARGET, Framing, Headers, Request, Response, parse_request, parse_response, refuse_beginning
+from immure.wire.head import MAX_TARGET, Framing, Headers, Memory, Request, Response, parse_request, parse_response, refuse_beginning
 
 _EMPTY_LINE: Final = b"\r\n\r\n"
 
@@ -32,9 +32,10 @@ _END = End()
 class _Reader:
     """The bytes that have not been read, and the body that is being read, if any."""
 
-    __slots__ = ("_body", "_buffer", "_ended", "_scanned")
+    __slots__ = ("_body", "_buffer", "_ended", "_memory", "_scanned")
 
     def __init__(self) -> None:
+        self._memory = Memory()
         self._buffer = b""
         self._scanned = 0
         self._body: Body | None = None
@@ -104,7 +105,7 @@ class RequestReader(_Reader):
         head = self._head()
         if head is None:
             return None
-        request = parse_request(head)
+        request = parse_request(head, self._memory)
         self._begin(request.framing, request.length)
         return request
 
@@ -137,7 +138,7 @@ class ResponseReader(_Reader):
         head = self._head()
         if head is None:
             return None
-        response = parse_response(head, self._method, self._upgrade)
+        response = parse_response(head, self._method, self._upgrade, self._memory)
         if response.status >= 200 or response.status == 101:
             self._method = None
             self._begin(response.framing, response.length)
