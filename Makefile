@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PEERS := bench/build/peers
 CODEX := tools/codex/node_modules/.bin/codex
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -23,10 +24,15 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache > $(VENV)/lint-imports.log || { cat $(VENV)/lint-imports.log; exit 1; }
 
-bench: setup  ## Measure against peers; see bench/README.md
+bench: setup $(PEERS)/.ready  ## Measure against peers; see bench/README.md
 	$(BIN)/python bench/wall.py
 	$(BIN)/python bench/memory.py
-	$(BIN)/python bench/gate.py
+	$(BIN)/python bench/gate.py --mitmdump $(PEERS)/bin/mitmdump
+
+$(PEERS)/.ready: requirements/bench.txt
+	@tools/setup python "$(PYTHON)" $(PEERS)
+	@$(PEERS)/bin/pip install --quiet --require-hashes -r requirements/bench.txt
+	@touch $@
 
 setup: $(VENV)/.ready $(CODEX) bubblewrap
 
@@ -46,9 +52,9 @@ bubblewrap:
 	@tools/setup bubblewrap
 
 lock:  ## Renew the locked requirements (needs uv)
-	@for set in runtime dev; do \
+	@for set in runtime dev bench; do \
 		uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url \
 			--output-file requirements/$$set.txt requirements/$$set.in; done
 
 clean:  ## Remove all that set-up and tests have made
-	rm -rf $(VENV) tools/codex/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) bench/build tools/codex/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis
