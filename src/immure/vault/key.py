@@ -3,6 +3,9 @@
 Where the key went is decided once, when the vault is made, and written down (`key.keyring`): a later session without a desktop must
 say that it cannot reach the key, never quietly make a second one under which no record opens.
 
+When the key is replaced, the next one stands beside it (`key.next`) until every record is sealed under it and it takes its place; which
+of the two is right in between, the records know (`store`).
+
 Rules: the `keyring` library is imported only when a keyring can exist, because the import alone takes longer than a sandbox. A backend
 that is less than a real key store (priority below 1: the null, failing and plain-text ones) does not count as a keyring.
 
@@ -21,6 +24,7 @@ from immure.vault.directory import require_private, sync
 from immure.vault.envelope import KEY_SIZE
 
 _FILE: Final = "key"
+_NEXT: Final = "key.next"
 _IN_KEYRING: Final = "key.keyring"
 _SERVICE: Final = "immure vault"
 PATIENCE: Final = 60.0
@@ -28,10 +32,14 @@ PATIENCE: Final = 60.0
 
 
 class Keyring(Protocol):
-    """The two calls of a `keyring` backend that we make; either may raise anything."""
+    """The calls of a `keyring` backend that we make; each may raise anything."""
 
     def get_password(self, service: str, username: str) -> str | None: ...
     def set_password(self, service: str, username: str, password: str) -> None: ...
+    def delete_password(self, service: str, username: str) -> None: ...
+
+
+FindKeyring = Callable[[], Keyring | None]
 
 
 def find_keyring(environment: Mapping[str, str]) -> Keyring | None:
@@ -45,9 +53,7 @@ def find_keyring(environment: Mapping[str, str]) -> Keyring | None:
     return backend if backend.priority >= 1 else None
 
 
-def open_key(
-    directory: str, find: Callable[[], Keyring | None], say: Callable[[str], None], *, fresh: bool, patience: float = PATIENCE
-) -> bytes:
+def open_key(directory: str, find: FindKeyring, say: Callable[[str], None], *, fresh: bool, patience: float = PATIENCE) -> bytes:
     """The key of the vault in `directory`, made now if the vault is `fresh`. Raises HostError.
 
     The directory is private already, and the caller holds the lock under which its key is made. `find` is called only if the key is
@@ -75,6 +81,52 @@ def open_key(
     return _make(directory, find(), say, patience)
 
 
+def is_in_keyring(directory: str) -> bool:
+    """Whether the key of a vault went into the desktop's keyring."""
+    return _keyring_entry(directory) is not None
+
+
+def next_key(directory: str, find: FindKeyring, patience: float = PATIENCE) -> bytes | None:
+    """The key that a replacement which was interrupted has left beside the present one, or None. Raises HostError."""
+    entry = _keyring_entry(directory)
+    return _read_file(os.path.join(directory, _NEXT)) if entry is None else _ask(find(), _next_entry(entry), patience)
+
+
+def make_next(directory: str, find: FindKeyring, patience: float = PATIENCE) -> bytes:
+    """A new key, kept beside the present one. Raises HostError if it could not be read back."""
+    made = os.urandom(KEY_SIZE)
+    entry = _keyring_entry(directory)
+    if entry is None:
+        _write(os.path.join(directory, _NEXT), made)
+        return made
+    kept = _ask(find(), _next_entry(entry), patience, otherwise=made)
+    if kept is None:
+        raise HostError("the desktop's keyring does not keep a new key", code="vault.keyring", hint="unlock the keyring and try again")
+    return kept
+
+
+def promote_next(directory: str, key: bytes, find: FindKeyring, patience: float = PATIENCE) -> None:
+    """Put the next key in the place of the present one, which is lost by that. May be repeated."""
+    entry = _keyring_entry(directory)
+    if entry is None:
+        os.rename(os.path.join(directory, _NEXT), os.path.join(directory, _FILE))
+        sync(directory)
+    elif _ask(find(), entry, patience, replacement=key) == key:
+        drop_next(directory, find, patience)
+
+
+def drop_next(directory: str, find: FindKeyring, patience: float = PATIENCE) -> None:
+    """Remove a next key under which nothing is sealed."""
+    entry = _keyring_entry(directory)
+    if entry is not None:
+        _ask(find(), _next_entry(entry), patience, remove=True)
+        return
+    try:
+        os.unlink(os.path.join(directory, _NEXT))
+    except FileNotFoundError:
+        pass
+
+
 def _make(directory: str, keyring: Keyring | None, say: Callable[[str], None], patience: float) -> bytes:
     made = os.urandom(KEY_SIZE)
     entry = os.path.realpath(directory)
@@ -89,8 +141,16 @@ def _make(directory: str, keyring: Keyring | None, say: Callable[[str], None], p
     return made
 
 
-def _ask(keyring: Keyring | None, entry: str, patience: float, otherwise: bytes | None = None) -> bytes | None:
-    """The key that the keyring holds, or None; `otherwise` is stored first if it holds none.
+def _ask(
+    keyring: Keyring | None,
+    entry: str,
+    patience: float,
+    *,
+    otherwise: bytes | None = None,
+    replacement: bytes | None = None,
+    remove: bool = False,
+) -> bytes | None:
+    """The key that the keyring holds, or None; first `otherwise` is stored if it holds none, `replacement` in any case.
 
     A prompt that nobody answers must not stop the broker, so the question has a thread of its own that is left behind.
     """
@@ -101,9 +161,13 @@ def _ask(keyring: Keyring | None, entry: str, patience: float, otherwise: bytes 
     def ask() -> None:
         try:
             held = keyring.get_password(_SERVICE, entry)
-            if held is None and otherwise is not None:
-                keyring.set_password(_SERVICE, entry, base64.b64encode(otherwise).decode())
+            wanted = replacement or (otherwise if held is None else None)
+            if wanted is not None:
+                keyring.set_password(_SERVICE, entry, base64.b64encode(wanted).decode())
                 held = keyring.get_password(_SERVICE, entry)
+            elif remove and held is not None:
+                keyring.delete_password(_SERVICE, entry)
+                held = None
             answers.append(held)
         except Exception:  # backends raise the errors of their own libraries (D-Bus, KWallet), which share no base class
             answers.append(None)
@@ -130,6 +194,10 @@ def _keyring_entry(directory: str) -> str | None:
             return file.read()
     except FileNotFoundError:
         return None
+
+
+def _next_entry(entry: str) -> str:
+    return entry + " (next)"
 
 
 def _read_file(path: str) -> bytes | None:
