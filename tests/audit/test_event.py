@@ -138,6 +138,10 @@ LOGINS = [
     ("refreshed", 5, 1, 1),
     ("refresh-failed", 5, 2, 2),
     ("revoked-locally", 2, 1, 1),
+    ("written-back", 99, 1, 1),
+    ("write-back-failed", 99, 2, 2),
+    ("signed-in", 1, 1, 1),
+    ("signed-out", 2, 1, 1),
 ]
 
 

@@ -30,14 +30,15 @@ def with_id(payload: dict[str, object]) -> ImportedLogin:
 
 
 def test_a_record_gives_back_what_it_was_made_of() -> None:
-    for lineage in BEGUN, replace(BEGUN, pending=NOW, ended="reused", renewed=NOW):
+    full = replace(BEGUN, pending=NOW, ended="reused", renewed=NOW, spent=("a", "b"), identity={"email": "x"}, failures=2, failed=NOW)
+    for lineage in BEGUN, full:
         assert Lineage.from_record("codex", lineage.to_record()) == lineage
     assert "fake" not in repr(BEGUN)
 
 
 def test_a_record_of_another_version_is_refused() -> None:
     with pytest.raises(HostError, match="another version"):
-        Lineage.from_record("codex", BEGUN.to_record() | {"version": 2})
+        Lineage.from_record("codex", BEGUN.to_record() | {"version": 1})
 
 
 def test_the_account_is_taken_from_the_token_if_the_file_does_not_name_it() -> None:
@@ -75,3 +76,16 @@ def test_an_id_token_of_an_answer_is_taken_only_if_it_can_be_read() -> None:
 @pytest.mark.parametrize(("pending", "cause", "end"), ENDS)
 def test_a_token_that_was_lost_on_the_way_is_told_from_one_that_was_taken(pending, cause, end) -> None:
     assert replace(BEGUN, pending=pending).end(cause).ended == end
+
+
+def test_a_line_remembers_what_it_has_spent_and_knows_a_newer_token_by_that() -> None:
+    line = BEGUN
+    for number in range(1, 150):
+        line = line.rotated(Rotated(access_token=None, refresh_token=Secret(f"fake-rt-{number:04}"), id_token=None), NOW)
+
+    def found(number: int) -> ImportedLogin:
+        return ImportedLogin(kind="chatgpt", secrets=TOKENS | {"refresh_token": Secret(f"fake-rt-{number:04}")})
+
+    assert [line.is_behind(found(number)) for number in (48, 49, 148, 149, 150)] == [True, False, False, False, True]
+    same = line.rotated(Rotated(access_token=Secret("fake-at-0001"), refresh_token=None, id_token=None), NOW)
+    assert same.spent == line.spent

@@ -8,12 +8,13 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 from token_server import NOW, Machine, TokenServer, id_token, jwt, send
 
-from immure.broker.login import LoginEnded, LoginUnavailable
+from immure.broker.login_failure import LoginEnded, LoginUnavailable
 from immure.errors import HostError, UsageError
 from immure.model import Secret
 from immure.vault import Vault
@@ -37,7 +38,7 @@ def test_first_use_imports_and_says_what_it_does(machine, server) -> None:
     copied = "it is copied, encrypted, into the vault. Codex inside gets placeholders."
     assert machine.said == [
         f"immure uses the ChatGPT login of {machine.home}/auth.json: {copied}",
-        "From now on immure renews this login. A Codex outside that goes on with its own copy may have to sign in again.",
+        "From now on immure renews this login, and writes the new tokens back to that file for the Codex outside.",
     ]
     assert machine.activities == ["imported"]
     assert not server.seen
@@ -50,6 +51,18 @@ def test_later_use_is_silent(machine) -> None:
     assert machine.open() == first
     assert machine.said == []
     assert machine.activities == ["imported"]
+
+
+def test_an_import_on_demand_is_the_import_of_first_use(machine) -> None:
+    with pytest.raises(UsageError, match="does not exist"):
+        machine.logins().take(machine.home, machine.said.append)
+    machine.sign_in()
+    machine.logins().take(machine.home, machine.said.append)
+    assert "it is copied, encrypted" in machine.said[0]
+    machine.said.clear()
+    machine.logins().take(machine.home, machine.said.append)
+    machine.open()
+    assert (machine.said, machine.activities) == ([], ["imported"])
 
 
 def test_what_is_said_is_said_before_it_is_done(machine) -> None:
@@ -75,7 +88,11 @@ def test_an_api_key_says_that_it_is_billed(machine, server) -> None:
     machine.now += 400 * DAY
     login = machine.open()
     assert (login.kind, dict(login.secrets), dict(login.claims)) == ("api_key", {"api_key": Secret("fake-key-0000")}, {})
-    assert "its use is billed" in machine.said[0]
+    said = "Codex signs in with an API key, the Codex login of {}: its use is billed."
+    assert machine.said[1:] == [said.format(machine.home)]
+    machine.said.clear()
+    machine.open()
+    assert machine.said == [said.format(machine.home)]
     assert not server.seen
 
 
@@ -132,15 +149,102 @@ def test_a_change_from_a_subscription_to_a_key_is_not_silent(machine) -> None:
     machine.said.clear()
     machine.write({"OPENAI_API_KEY": "fake-key-0000"})
     assert machine.open().kind == "api_key"
-    assert "its use is billed" in machine.said[0]
+    assert "its use is billed" in machine.said[-1]
 
 
-def test_a_renewal_that_the_file_does_not_know_of_is_not_undone_by_it(machine, server) -> None:
+def test_a_file_that_comes_back_with_spent_tokens_is_brought_up_to_date(machine, server) -> None:
     machine.sign_in()
     renewed = machine.logins().refresh(machine.open())
     machine.now += 60
-    machine.sign_in()  # the same tokens with a new date
+    machine.sign_in()  # as from a backup: the first tokens, with a new date
     assert machine.open() == renewed
+    assert machine.refresh_token_outside == "fake-rt-0001"
+
+
+def test_a_token_that_the_hosts_codex_has_replaced_is_spent_too(machine, server) -> None:
+    machine.sign_in()
+    machine.open()
+    server.rotate()
+    machine.sign_in(refresh="fake-rt-0001", access="fake-at-0001")
+    machine.open()
+    machine.sign_in()  # as from a backup
+    assert tokens(machine.open()) == ("fake-at-0001", "fake-rt-0001")
+    assert machine.refresh_token_outside == "fake-rt-0001"
+
+
+def test_a_file_that_goes_back_to_another_account_is_taken_at_its_word(machine, server) -> None:
+    machine.sign_in()
+    machine.open()
+    machine.sign_in(refresh="fake-rt-other", access="fake-at-other", account="acct-1111")
+    machine.open()
+    machine.sign_in()
+    assert tokens(machine.open()) == ("fake-at-0000", "fake-rt-0000")
+    assert machine.refresh_token_outside == "fake-rt-0000"
+
+
+def test_what_is_renewed_is_written_back_to_where_it_came_from(machine, server) -> None:
+    machine.sign_in(future_field={"kept": True})
+    before = machine.file
+    login = machine.open()
+    for count in 1, 2:
+        machine.now += 60
+        login = machine.logins().refresh(login)
+        changed = {"access_token": f"fake-at-000{count}", "refresh_token": f"fake-rt-000{count}"}
+        after = machine.file
+        assert after == before | {"tokens": before["tokens"] | changed, "last_refresh": after["last_refresh"]}
+        assert datetime.fromisoformat(after["last_refresh"]).timestamp() == machine.now
+    machine.said.clear()
+    assert machine.open() == login
+    assert machine.said == []
+    assert machine.activities == ["imported", "refreshed", "written-back", "refreshed", "written-back"]
+
+
+def test_a_newer_sign_in_on_the_host_is_not_written_over(machine, server) -> None:
+    machine.sign_in()
+    first = machine.open()
+    machine.sign_in(refresh="fake-rt-other", access="fake-at-other", account="acct-1111")
+    machine.logins().refresh(first)
+    assert machine.refresh_token_outside == "fake-rt-other"
+    assert machine.activities == ["imported", "refreshed"]
+
+
+def test_a_file_that_is_gone_is_not_made_anew(machine, server) -> None:
+    machine.sign_in()
+    first = machine.open()
+    os.unlink(f"{machine.home}/auth.json")
+    assert tokens(machine.logins().refresh(first)) == ("fake-at-0001", "fake-rt-0001")
+    assert not os.path.exists(f"{machine.home}/auth.json")
+
+
+def test_a_file_that_cannot_be_written_costs_nothing_inside_and_is_said_at_the_next_start(machine, server) -> None:
+    machine.sign_in()
+    first = machine.open()
+    machine.said.clear()
+    os.mkdir(f"{machine.home}/auth.lock")
+    fresh = machine.logins().refresh(first)
+    assert tokens(fresh) == ("fake-at-0001", "fake-rt-0001")
+    assert machine.activities[-1] == "write-back-failed"
+    assert machine.open() == fresh
+    assert machine.said == [
+        f"The new tokens could not be written to {machine.home}/auth.json: Is a directory. The Codex outside may have to sign in again."
+    ]
+    os.rmdir(f"{machine.home}/auth.lock")
+    assert machine.open() == fresh
+    assert machine.refresh_token_outside == "fake-rt-0001"
+
+
+def test_a_token_that_the_hosts_codex_used_a_moment_before_us_is_no_end(machine, server) -> None:
+    machine.sign_in()
+    stale = machine.open()
+
+    def quicker(handler, body) -> None:
+        server.rotate()
+        machine.sign_in(refresh="fake-rt-0001", access="fake-at-0001")
+        send(handler, 401, error("refresh_token_reused"))
+
+    server.reply = quicker
+    assert tokens(machine.logins().refresh(stale)) == ("fake-at-0001", "fake-rt-0001")
+    assert machine.activities == ["imported", "imported"]
 
 
 def test_a_refused_token_is_renewed_and_kept(machine, server) -> None:
@@ -157,7 +261,7 @@ def test_a_refused_token_is_renewed_and_kept(machine, server) -> None:
         "refresh_reason": "unauthorized_recovery",
         "refresh_token": "fake-rt-0000",
     }
-    assert machine.activities == ["imported", "refreshed"]
+    assert machine.activities == ["imported", "refreshed", "written-back"]
     assert json.loads(machine.trail[1])["metadata"]["correlation_uid"] == "s1"
 
 
@@ -255,9 +359,38 @@ def test_a_renewal_that_failed_for_now_may_be_tried_again(machine, server, statu
     assert "fake" not in caught.value.render()
     assert (machine.record["pending"] is not None) == pending
     server.reply = None
+    machine.now += 1
     assert tokens(machine.logins().refresh(stale)) == ("fake-at-0001", "fake-rt-0001")
-    assert machine.record["pending"] is None
-    assert machine.activities == ["imported", "refresh-failed", "refreshed"]
+    assert (machine.record["pending"], machine.record["failures"]) == (None, 0)
+    assert machine.activities == ["imported", "refresh-failed", "refreshed", "written-back"]
+
+
+def test_an_issuer_in_trouble_is_asked_ever_more_rarely(machine, server) -> None:
+    machine.sign_in()
+    stale = machine.open()
+    server.reply = lambda handler, body: send(handler, 503, b"")
+    started = machine.now
+    asked = []
+    while machine.now < started + 1200:
+        before = len(server.seen)
+        with pytest.raises(LoginUnavailable):
+            machine.logins().refresh(stale)
+        if len(server.seen) > before:
+            asked.append(machine.now - started)
+        machine.now += 1
+    assert asked == [0, 1, 3, 7, 15, 31, 63, 127, 255, 511, 811, 1111]
+    assert machine.activities.count("refresh-failed") == len(asked)
+
+
+def test_a_clock_that_was_set_back_does_not_stop_renewals(machine, server) -> None:
+    machine.sign_in()
+    stale = machine.open()
+    server.reply = lambda handler, body: send(handler, 503, b"")
+    with pytest.raises(LoginUnavailable):
+        machine.logins().refresh(stale)
+    server.reply = None
+    machine.now -= 30 * DAY
+    assert tokens(machine.logins().refresh(stale)) == ("fake-at-0001", "fake-rt-0001")
 
 
 def test_an_issuer_that_is_not_there_changes_nothing(machine, server) -> None:
@@ -267,7 +400,7 @@ def test_an_issuer_that_is_not_there_changes_nothing(machine, server) -> None:
     machine.upstreams = (replace(server.upstream, ca_pem=None),)
     with pytest.raises(LoginUnavailable, match="certificate is not valid"):
         machine.logins().refresh(stale)
-    assert machine.record == before
+    assert machine.record == before | {"failures": 1, "failed": machine.now}
 
 
 @pytest.mark.parametrize(("age", "starts"), [(30 * DAY - 200, True), (30 * DAY + 1, False)])
@@ -340,7 +473,8 @@ def test_threads_that_refresh_at_once_make_one_request(machine, server) -> None:
     assert len(server.seen) == 1
 
 
-# A process that renews the login, and dies (SIGKILL) at the step of its first argument: before or after the Nth record is written.
+# A process that renews the login, and dies (SIGKILL) at the step of its last argument: before or after the Nth record is written, or
+# before or after the file on the host is replaced.
 RENEWER = """
 import os, signal, sys
 from immure.broker.login import Logins
@@ -358,6 +492,15 @@ class Mortal(Vault):
         super().put(name, record)
         if moment == f"after {Mortal.written}":
             os.kill(os.getpid(), signal.SIGKILL)
+
+rename = os.rename
+def mortal_rename(*paths):
+    if moment == "before rename":
+        os.kill(os.getpid(), signal.SIGKILL)
+    rename(*paths)
+    if moment == "after rename":
+        os.kill(os.getpid(), signal.SIGKILL)
+os.rename = mortal_rename
 
 upstream = Upstream(host="auth.openai.com", address="127.0.0.1", port=int(port), ca_pem=ca)
 logins = Logins(Mortal(directory, bytes(range(32))), [upstream], lambda line: None, lambda: 1800000000.0)
@@ -410,6 +553,8 @@ CRASHES = [
     ("answering", 1, None),
     ("before 2", 1, None),
     ("after 2", 1, "fake-at-0001"),
+    ("before rename", 1, "fake-at-0001"),
+    ("after rename", 1, "fake-at-0001"),
 ]
 
 
@@ -438,6 +583,9 @@ def test_a_process_killed_at_any_step_leaves_the_old_tokens_or_the_new(machine, 
         assert machine.logins().refresh(stale).secrets["access_token"] == Secret(then)
         assert machine.record["pending"] is None
         assert len(server.seen) == 1
+        assert tokens(machine.open()) == (then, "fake-rt-0001")
+        assert machine.refresh_token_outside == "fake-rt-0001"
+        assert [name for name in os.listdir(machine.home) if name.startswith(".")] == []
     else:
         with pytest.raises(LoginEnded, match="the answer that held the new token was lost") as caught:
             machine.logins().refresh(stale)

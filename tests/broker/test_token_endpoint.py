@@ -1,6 +1,8 @@
 """What a sandbox is told at the token endpoint: placeholders, or one clear refusal."""
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from token_server import send
@@ -82,6 +84,31 @@ def test_the_reason_that_is_passed_on_is_one_of_ours(machine, server, login, sai
     ask(machine, login, GRANT | {"refresh_reason": said, "client_id": "app_evil"})
     sent = json.loads(server.seen[0][3])
     assert (sent["refresh_reason"], sent["client_id"]) == (passed_on, "app_EMoamEEZ73f0CkXaXp7hrann")
+
+
+def test_ten_sandboxes_that_ask_in_the_same_second_cost_one_request(machine, server, login) -> None:
+    together = threading.Barrier(10)
+
+    def sandbox(number: int):
+        mine = {name: f"{placeholder}{number}" for name, placeholder in PLACEHOLDERS.items()}
+        together.wait()
+        return ask(machine, login, GRANT | {"refresh_token": f"immure-rt-x{number}"}, placeholders=mine)
+
+    with ThreadPoolExecutor(10) as pool:
+        told = list(pool.map(sandbox, range(10)))
+    assert [(one.status, json.loads(one.body)["access_token"]) for one in told] == [(200, f"immure-at-x{n}") for n in range(10)]
+    assert {one.login.secrets["access_token"].reveal() for one in told} == {"fake-at-0001"}
+    assert len(server.seen) == 1
+
+
+def test_ten_sandboxes_of_an_ended_login_get_one_text_for_one_request(machine, server, login) -> None:
+    server.reply = lambda handler, body: send(handler, 401, {"error": {"code": "refresh_token_reused"}})
+    with ThreadPoolExecutor(10) as pool:
+        told = list(pool.map(lambda _: ask(machine, login, GRANT), range(10)))
+    assert {one.status for one in told} == {401}
+    (body,) = {one.body for one in told}
+    assert b"renewed by another program" in body
+    assert len(server.seen) == 1
 
 
 def test_two_sandboxes_of_one_login_cost_one_request(machine, server, login) -> None:

@@ -123,6 +123,16 @@ class Machine:
     def write(self, document: object) -> None:
         Path(self.home, "auth.json").write_text(json.dumps(document))
 
+    @property
+    def file(self) -> dict[str, Any]:
+        document: dict[str, Any] = json.loads(Path(self.home, "auth.json").read_text())
+        return document
+
+    @property
+    def refresh_token_outside(self) -> str:
+        token: str = self.file["tokens"]["refresh_token"]
+        return token
+
     def logins(self) -> Logins:
         return Logins(self.vault, self.upstreams, self.trail.append, lambda: self.now)
 

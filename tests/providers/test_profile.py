@@ -124,11 +124,26 @@ def test_a_login_without_an_account_has_no_placeholder_for_one() -> None:
     assert [credential.name for credential in profile.credentials(bare, placeholders, CODEX)] == ["codex.access_token"]
 
 
-def test_the_token_endpoint_is_the_only_thing_of_its_host() -> None:
+def test_a_personal_access_token_looks_like_one_and_goes_to_chatgpt_alone() -> None:
+    profile = load_profile("codex")
+    token = {"personal_access_token": Secret("at-fake-0000"), "account_id": Secret("acct-0000")}
+    login = Login(name="codex access token", kind="personal_access_token", secrets=token)
+    placeholders = profile.placeholders(login, entropy)
+    assert placeholders["personal_access_token"].startswith("at-immure-")
+    credentials = profile.credentials(login, placeholders, CODEX)
+    assert {(one.name, one.header, one.endpoints) for one in credentials} == {
+        ("codex.personal_access_token", "authorization", (Endpoint("chatgpt.com", 443),)),
+        ("codex.account_id", "chatgpt-account-id", (Endpoint("chatgpt.com", 443),)),
+    }
+    assert [str(rule.endpoint) for rule in profile.rules(login, CODEX) if rule.effect == "allow"] == ["chatgpt.com:443"]
+
+
+def test_the_issuer_is_never_reached() -> None:
     virtual = load_profile("codex").virtual
     assert {(str(v.endpoint), v.method, v.path) for v in virtual} == {
         ("auth.openai.com:443", "POST", "/oauth/token"),
         ("auth.openai.com:443", "POST", "/oauth/revoke"),
+        ("auth.openai.com:443", "GET", "/api/accounts/v1/user-auth-credential/whoami"),
     }
 
 

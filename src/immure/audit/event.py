@@ -21,7 +21,9 @@ from typing import Literal
 from immure.model import Allow, Caller, Decision
 from immure.version import __version__
 
-LoginActivity = Literal["imported", "refreshed", "refresh-failed", "revoked-locally"]
+LoginActivity = Literal[
+    "imported", "refreshed", "refresh-failed", "revoked-locally", "written-back", "write-back-failed", "signed-in", "signed-out"
+]
 
 _HEAD = (
     '{"time":%d,"category_uid":%d,"class_uid":%d,"activity_id":%d,"type_uid":%d,"status_id":%d,"status_detail":%s,'
@@ -50,6 +52,10 @@ _LOGIN_ACTIVITIES: dict[LoginActivity, tuple[int, int]] = {
     "refreshed": (_RENEW, _SUCCESS),
     "refresh-failed": (_RENEW, _FAILURE),
     "revoked-locally": (_LOGOFF, _SUCCESS),
+    "written-back": (_OTHER, _SUCCESS),
+    "write-back-failed": (_OTHER, _FAILURE),
+    "signed-in": (_LOGON, _SUCCESS),
+    "signed-out": (_LOGOFF, _SUCCESS),
 }
 
 

@@ -46,6 +46,9 @@ class GateLine:
     def close(self) -> None:
         for call in self._calls:
             call.cancel()
+        for waiting in self._updates:
+            if not waiting.done():
+                waiting.set_result(None)  # a gate that is gone holds no old secrets
         self._line.close()
 
     def _died(self) -> None:
@@ -66,14 +69,19 @@ class GateLine:
             case "ready":
                 self.certificate.set_result(message["ca"])
             case "updated":
-                self._updates.pop(0).set_result(None)
+                waiting = self._updates.pop(0)
+                if not waiting.done():  # whoever waited may have lost patience
+                    waiting.set_result(None)
             case "call":
                 task = asyncio.get_running_loop().create_task(self._serve_call(message))
                 self._calls.add(task)
                 task.add_done_callback(self._calls.discard)
 
     async def _serve_call(self, message: channel.Message) -> None:
-        status, headers, body = await self._answer(message)
+        try:
+            status, headers, body = await self._answer(message)
+        except ImmureError as error:
+            status, headers, body = 503, (), error.what.encode()
         self._line.send(
             {"do": "answer", "call": message["call"], "status": status, "headers": [list(pair) for pair in headers], "body": body.decode()}
         )

@@ -1,5 +1,7 @@
 """What all sandboxes of a broker share: its directories, workers, vault, audit trail, and the list of who is here."""
 
+import asyncio
+import fcntl
 import os
 import shutil
 import threading
@@ -7,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from immure.audit.sink import Sink
+from immure.broker import renewal
 from immure.broker.login import Logins
 from immure.broker.workers import Launcher, Nursery, worker_died
 from immure.config.settings import Settings
@@ -24,6 +27,9 @@ if TYPE_CHECKING:
 class House:
     """`end` is called when a worker has died and nothing can be done here any more.
 
+    A house is taken over only when nobody is left in it: its lock is held by the broker and, past the broker's death, by the launcher,
+    until the last sandbox has ended.
+
     `uid` is who sandboxes and gates are, if that is not you: for root they are nobody's.
     """
 
@@ -37,9 +43,12 @@ class House:
         self._vault_lock = threading.Lock()
         self._sink = Sink(paths.audit)
         self._sink_lock = threading.Lock()
+        lock = _lock(paths)
         self._sweep()
-        self.launcher = Launcher(lambda: self._worker_died("launcher"))
+        self.launcher = Launcher(lock, lambda: self._worker_died("launcher"))
         self.nursery = Nursery(self.uid, lambda: self._worker_died("nursery"))
+
+        self._renewal = asyncio.get_running_loop().create_task(renewal.keep_fresh(self.sessions.values))
 
     def record(self, lines: bytes) -> None:
         """Append to the audit trail, from any thread."""
@@ -59,13 +68,14 @@ class House:
             await session.rotate(login)
 
     def close(self) -> None:
+        self._renewal.cancel()
         self.launcher.close()
         self.nursery.close()
         self._sink.close()
 
     def _worker_died(self, name: str) -> None:
         for session in list(self.sessions.values()):
-            session.lost(worker_died(name))
+            session.end(worker_died(name))
         self._end()
 
     def _sweep(self) -> None:
@@ -74,8 +84,8 @@ class House:
         for identifier in os.listdir(root) if os.path.isdir(root) else ():
             directory = f"{root}/{identifier}"
             try:
-                with open(f"{directory}/sealed") as file:
-                    self.mount_points.forget(file.read().split("\0"))
+                with open(f"{directory}/mount-points", "rb") as file:
+                    self.mount_points.forget(map(os.fsdecode, file.read().split(b"\0")))
             except FileNotFoundError:
                 pass
             try:
@@ -86,3 +96,11 @@ class House:
                     code="state.unclean",
                     hint=f"rm -r {directory}",
                 ) from error
+
+
+def _lock(paths: Paths) -> int:
+    """Wait until a broker that is ending, or what a killed one has left, is gone. The lock is the descriptor's, and ends with it."""
+    os.makedirs(paths.state, 0o700, exist_ok=True)
+    descriptor = os.open(f"{paths.state}/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    return descriptor

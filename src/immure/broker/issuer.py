@@ -1,4 +1,4 @@
-"""One POST to the real token endpoint: the only place where a refresh token leaves the machine.
+"""One request to the real issuer of logins: the only place where a refresh token leaves the machine.
 
 A plain HTTPS request in the calling thread: no proxy, no redirect, no second try. A private or loopback address is refused unless the
 user's settings map the host to it, so that a poisoned name cannot collect tokens inside the user's network; the certificate is verified
@@ -16,6 +16,7 @@ from typing import Final
 
 from immure.config.settings import Upstream
 from immure.gate.reach import objection
+from immure.model import Secret
 from immure.version import __version__
 
 HOST: Final = "auth.openai.com"
@@ -44,11 +45,18 @@ class Issuer:
         self._patience = patience
         self._upstream = next((upstream for upstream in upstreams if upstream.host == HOST), None)
 
-    def post(self, path: str, body: bytes) -> tuple[int, bytes]:
-        """Status and body of the answer to a JSON request. Raises Unanswered."""
+    def post(self, path: str, body: bytes, content_type: str = "application/json") -> tuple[int, bytes]:
+        """Status and body of the answer. Raises Unanswered."""
+        return self._ask("POST", path, body, {"content-type": content_type})
+
+    def get(self, path: str, bearer: Secret) -> tuple[int, bytes]:
+        """Status and body of the answer to a request with a bearer token (RFC 6750). Raises Unanswered."""
+        return self._ask("GET", path, None, {"authorization": f"Bearer {bearer.reveal()}"})
+
+    def _ask(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> tuple[int, bytes]:
         connection = _Connection(self._connect())
         try:
-            connection.request("POST", path, body, {"content-type": "application/json", "user-agent": f"immure/{__version__}"})
+            connection.request(method, path, body, {**headers, "user-agent": f"immure/{__version__}"})
             response = connection.getresponse()
             return response.status, _body(response, time.monotonic() + self._patience)
         except (OSError, http.client.HTTPException) as error:

@@ -3,6 +3,8 @@
 Codex inside believes that it refreshes its own login at auth.openai.com. What happens is that the login outside is renewed, if it has
 not been already, and the gate is given the new secrets. A revocation ends nothing: it is the sandbox that signs out, not the user.
 
+A personal access token is not renewed. Codex asks whose it is at each start, and is told what the issuer said when it was vaulted.
+
 Rules: only this sandbox's own refresh placeholder is good for anything. No other grant is served, so nobody inside can mint a token
 that the vault does not know. An answer holds placeholders, fixed texts and claims that Codex was given before, never a token.
 
@@ -16,10 +18,12 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from immure.agents.codex import synthetic_id_token
-from immure.broker.login import LoginEnded, Logins, LoginUnavailable, Reason
+from immure.broker.login import Logins, Reason
+from immure.broker.login_failure import LoginEnded, LoginUnavailable
 from immure.errors import HostError
 from immure.providers import Login
 from immure.providers.oauth import REVOKE_PATH, TOKEN_PATH
+from immure.providers.sign_in import WHOAMI_PATH, owner_answer
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -47,6 +51,8 @@ def answer(
     if where == ("POST", REVOKE_PATH):
         logins.report(login.name, "revoked-locally", sandbox=sandbox, reason="the sandbox signed out; the login was not touched")
         return Answer(status=200, body=b"{}", login=login)
+    if where == ("GET", WHOAMI_PATH) and login.kind == "personal_access_token":
+        return Answer(status=200, body=owner_answer(login.claims, placeholders.get("account_id")), login=login)
     return _error(login, 404, "not_found", "immure answers nothing else of this host")
 
 
@@ -57,7 +63,7 @@ def _token(logins: Logins, login: Login, placeholders: Mapping[str, str], body: 
     if not isinstance(grant, str):
         refusal = _error(login, 400, "invalid_request", "grant_type is missing")
     elif grant != "refresh_token":
-        text = "immure does not sign in from inside a sandbox: sign in on the host with `codex login`"
+        text = "immure does not sign in from inside a sandbox: sign in on the host with `immure login codex`"
         refusal = _error(login, 400, "unsupported_grant_type", text)
     elif mine is None or request.get("refresh_token") != mine:
         refusal = _error(login, 401, "refresh_token_invalidated", "this refresh token is not of this sandbox")

@@ -8,13 +8,16 @@ from typing import Any
 import click
 
 from immure.cli.options import LAUNCH, Values, empty
-from immure.errors import ImmureError
+from immure.errors import ImmureError, UsageError
 from immure.version import __version__
 
 _VERBS = {
     "run": "Run a command inside walls.",
     "codex": "Run Codex inside walls, with your login left outside.",
+    "login": "Sign in, or show the logins that there are.",
+    "logout": "Sign out, and remove the login from the vault.",
     "logs": "Show what was allowed and denied.",
+    "vault": "Look after the vault, where logins are kept.",
     "stop": "End the broker and every sandbox.",
     "completion": "Print the completion script of a shell.",
 }
@@ -93,8 +96,13 @@ def main(argv: list[str]) -> int:
     """Run one command line; returns the exit status."""
     try:
         result = immure.main(argv, prog_name="immure", standalone_mode=False)
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
+        return error.exit_code
+    except click.ClickException as error:
+        context = error.ctx if isinstance(error, click.UsageError) else None
+        path = context.command_path if context else "immure"
+        sys.stderr.write(UsageError(error.format_message(), code="usage", hint=f"{path} --help").render())
         return error.exit_code
     except click.Abort:
         return 130

@@ -75,6 +75,12 @@ def refresh_request(refresh_token: Secret, client_id: str, reason: Literal["sche
     return json.dumps(fields, separators=(",", ":")).encode()
 
 
+def revoke_request(refresh_token: Secret, client_id: str) -> bytes:
+    """The body of the POST to the revocation endpoint, as Codex sends it (RFC 7009, in JSON)."""
+    fields = {"token": refresh_token.reveal(), "token_type_hint": "refresh_token", "client_id": client_id}
+    return json.dumps(fields, separators=(",", ":")).encode()
+
+
 def interpret(status: int, body: bytes) -> Outcome:
     """What an answer of the token endpoint means. The line between permanent and transient is the one Codex draws."""
     answer = _object(body)

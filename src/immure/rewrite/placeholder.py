@@ -15,7 +15,7 @@ from typing import Literal
 
 from immure.errors import Fault
 
-Shape = Literal["access_token", "refresh_token", "account_id", "api_key"]
+Shape = Literal["access_token", "refresh_token", "account_id", "personal_access_token", "api_key"]
 
 MINIMUM_ENTROPY = 16
 """In bytes."""
@@ -24,6 +24,7 @@ _PREFIX: dict[Shape, str] = {
     "access_token": "immure-at-",
     "refresh_token": "immure-rt-",
     "account_id": "immure-acct-",
+    "personal_access_token": "at-immure-",  # Codex takes any other beginning for a token of another kind
     "api_key": "sk-immure-",  # some clients look at the first letters of an API key before they use it
 }
 # 26 base32 digits are the 128 bits of the rule. Letter case is ignored: a client that changes it must not get past the check.

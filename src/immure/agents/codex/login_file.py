@@ -54,13 +54,17 @@ class ImportedLogin:
 
     @property
     def fingerprint(self) -> str:
-        """Changes when the user signs in anew, or another program rotates the tokens; not by a mere touch of the file.
+        return fingerprint(self.kind, self.secrets)
 
-        It is taken of the refresh token because that is what may be used once: as long as the file holds the one that was imported, it
-        knows nothing newer than the vault does.
-        """
-        lasting = self.secrets.get("refresh_token", self.secrets["access_token"]) if self.kind == "chatgpt" else self.secrets["api_key"]
-        return hashlib.sha256(f"{self.kind} {lasting.reveal()}".encode()).hexdigest()
+
+def fingerprint(kind: str, secrets: Mapping[str, Secret]) -> str:
+    """Changes when the user signs in anew, or another program rotates the tokens; not by a mere touch of the file.
+
+    It is taken of the refresh token because that is what may be used once: as long as the file holds one that is known, it knows
+    nothing newer than the vault does.
+    """
+    lasting = secrets.get("refresh_token", secrets["access_token"]) if kind == "chatgpt" else secrets[kind]
+    return hashlib.sha256(f"{kind} {lasting.reveal()}".encode()).hexdigest()
 
 
 def sign_in(codex_home: str) -> str:
@@ -71,7 +75,11 @@ def sign_in(codex_home: str) -> str:
 def read_login(path: str) -> ImportedLogin:
     """Read a real `auth.json`. Raises UsageError: code `login.missing`, `login.unreadable`, `login.malformed`, `login.unsupported`."""
     command = sign_in(os.path.dirname(path))
-    content = _read(path, command)
+    return parse_login(_read(path, command), path, command)
+
+
+def parse_login(content: bytes | str, path: str, command: str) -> ImportedLogin:
+    """What the text of an `auth.json` holds. `path` and `command`, which signs in, are for messages. Raises UsageError."""
     try:
         document = json.loads(content)
     except (ValueError, RecursionError):
@@ -84,7 +92,7 @@ def read_login(path: str) -> ImportedLogin:
             raise UsageError(
                 f"the Codex login in {path} is {meaning}, which immure does not support yet",
                 code="login.unsupported",
-                hint=f"sign in with a ChatGPT account: {command}",
+                hint=f"sign in with a ChatGPT account: {command}; or for immure alone: immure login codex --with-access-token",
             )
     api_key = _secret(path, "OPENAI_API_KEY", document.get("OPENAI_API_KEY"), command)
     extra = {} if api_key is None else {"api_key": api_key}
@@ -108,7 +116,9 @@ def login_file(placeholders: Mapping[str, str], id_token: str | None, now: float
     `now` (seconds since the epoch) becomes `last_refresh`, so that Codex sees no need to refresh for eight days.
     """
     document: dict[str, Any]
-    if id_token is None:
+    if "personal_access_token" in placeholders:
+        document = {"OPENAI_API_KEY": None, "personal_access_token": placeholders["personal_access_token"]}
+    elif id_token is None:
         document = {"auth_mode": "apikey", "OPENAI_API_KEY": placeholders["api_key"]}
     else:
         document = {
@@ -120,9 +130,14 @@ def login_file(placeholders: Mapping[str, str], id_token: str | None, now: float
                 "refresh_token": placeholders.get("refresh_token", ""),  # Codex ignores a file without the field
                 "account_id": placeholders.get("account_id"),
             },
-            "last_refresh": datetime.fromtimestamp(now, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
+            "last_refresh": timestamp(now),
         }
     return json.dumps(document, indent=2).encode() + b"\n"
+
+
+def timestamp(seconds: float) -> str:
+    """Seconds since the epoch as Codex writes them (RFC 3339)."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def _read(path: str, command: str) -> bytes:
@@ -132,7 +147,8 @@ def _read(path: str, command: str) -> bytes:
         raise UsageError(
             f"no Codex login: {path} does not exist",
             code="login.missing",
-            hint=f"{command} (if your Codex keeps its login in the desktop's keyring: {command} -c cli_auth_credentials_store=file)",
+            hint=f"{command} (if your Codex keeps its login in the desktop's keyring: immure login codex --import), "
+            "or for immure alone: immure login codex",
         ) from None
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}", code="login.unreadable", hint=f"ls -l {path}") from None

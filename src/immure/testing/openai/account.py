@@ -42,6 +42,9 @@ class Account:
         self.user_id = "user-fake-" + entropy(8).hex()
         self.account_id = "acct-fake-" + entropy(16).hex()
         self.api_key = "sk-proj-fake-" + _text(entropy(96))
+        self.personal_access_token = "at-fake-" + _text(entropy(96))
+        self.revoked: list[str] = []
+        """The refresh tokens that were revoked."""
         self.issued: list[str] = []
         """Every access token, refresh token and id_token so far, oldest first."""
         self._rotate()
@@ -72,14 +75,27 @@ class Account:
 
     def accepts(self, bearer: str) -> bool:
         with self._lock:
-            return self._access_valid and bearer == self.access_token
+            return (self._access_valid and bearer == self.access_token) or bearer == self.personal_access_token
+
+    def sign_in(self) -> dict[str, str]:
+        """A new login, which takes the place of the one before."""
+        with self._lock:
+            self._rotate()
+            return {"id_token": self.id_token, "access_token": self.access_token, "refresh_token": self.refresh_token}
+
+    def revoke(self, refresh_token: str) -> None:
+        """The current login ends, if that is its refresh token (RFC 7009)."""
+        with self._lock:
+            if refresh_token == self.refresh_token:
+                self._access_valid = False
+                self.revoked.append(refresh_token)
 
     def refresh(self, refresh_token: str) -> dict[str, str]:
         """The refresh grant (RFC 6749 section 6): a new access, refresh and id_token. Raises RefreshRefused."""
         with self._lock:
             if refresh_token in self._refresh_used:
                 raise RefreshRefused("refresh_token_reused")
-            if refresh_token != self.refresh_token:
+            if refresh_token != self.refresh_token or refresh_token in self.revoked:
                 raise RefreshRefused("refresh_token_invalidated")
             self._refresh_used.add(refresh_token)
             self._rotate()
@@ -91,7 +107,7 @@ class Account:
             kinds = {"fake-at-": "access token", "fake-rt-": "refresh token"}
             names = [kinds.get(token[:8], "id_token") for token in self.issued]
             numbered = {f"{name} {names[:at].count(name) + 1}": self.issued[at] for at, name in enumerate(names)}
-            return {**numbered, "API key": self.api_key}
+            return {**numbered, "API key": self.api_key, "personal access token": self.personal_access_token}
 
     def describe(self, bearer: str) -> str:
         """What a bearer token is to this account, in words that do not hold it."""

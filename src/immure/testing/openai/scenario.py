@@ -84,7 +84,7 @@ def parse(text: str) -> Step:
 
 def events(reply: Reply, *, number: int, code_mode: bool) -> list[dict[str, Any]]:
     """The events of the Responses API that carry one reply. `number` makes the ids of one server unique."""
-    response = f"resp_fake_{number}"
+    created, completed = prepared(number=number)
     match reply:
         case Say(text):
             item = {"type": "message", "id": f"msg_{number}", "role": "assistant", "content": [{"type": "output_text", "text": text}]}
@@ -92,10 +92,15 @@ def events(reply: Reply, *, number: int, code_mode: bool) -> list[dict[str, Any]
             item = _tool_call(command, f"call_fake_{number}", code_mode=code_mode)
         case _:
             assert_never(reply)
+    return [created, {"type": "response.output_item.done", "output_index": 0, "item": item}, completed]
+
+
+def prepared(*, number: int) -> list[dict[str, Any]]:
+    """The events of a response without a reply: Codex asks for one on a new WebSocket, to refer to it in what it asks next."""
+    response = f"resp_fake_{number}"
     usage = {"input_tokens": 1, "input_tokens_details": None, "output_tokens": 1, "output_tokens_details": None, "total_tokens": 2}
     return [
         {"type": "response.created", "response": {"id": response}},
-        {"type": "response.output_item.done", "output_index": 0, "item": item},
         {"type": "response.completed", "response": {"id": response, "usage": usage}},
     ]
 

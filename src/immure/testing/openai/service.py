@@ -11,12 +11,15 @@ import json
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from typing import assert_never
+from typing import Any, assert_never
+from urllib.parse import parse_qsl
 
 from immure.testing.openai.account import Account, RefreshRefused
-from immure.testing.openai.scenario import Expire, Hold, Refuse, Reply, Say, Script, Shell, events, sse
+from immure.testing.openai.desk import Desk
+from immure.testing.openai.scenario import Expire, Hold, Refuse, Reply, Say, Script, Shell, events, prepared, sse
 from immure.testing.record import Arrival
-from immure.testing.server import Answer, Server
+from immure.testing.server import Answer, Server, Upgrade
+from immure.testing.websocket import POLICY_VIOLATION, WebSocket
 
 CHATGPT, AUTH, API = "chatgpt.com", "auth.openai.com", "api.openai.com"
 HOSTS = (CHATGPT, AUTH, API)
@@ -43,10 +46,14 @@ class FakeOpenAI(Server):
         ears: Sequence[str] = (),
         host: str = "127.0.0.1",
         port: int = 0,
+        websocket: bool = False,
     ) -> None:
+        """`websocket`: responses are offered over a WebSocket too, which Codex prefers; else it is told to do without."""
         self.account = account or Account()
+        self.desk = Desk(self.account)
         self.script = script or Script()
         self.ears = tuple(ears)
+        self._websocket = websocket
         self.holding = threading.Event()
         """Set while a reply is held."""
         self._released = threading.Event()
@@ -68,7 +75,7 @@ class FakeOpenAI(Server):
             for name in (*HOSTS, *self.ears)
         )
 
-    def _answer(self, arrival: Arrival) -> Answer:
+    def _answer(self, arrival: Arrival) -> Answer | Upgrade:
         match arrival.host:
             case "chatgpt.com":
                 return self._chatgpt(arrival)
@@ -80,7 +87,7 @@ class FakeOpenAI(Server):
                 return Answer(status=200, headers=(("Content-Type", "text/plain"),), body=b"heard\n")
         return _json(421, {"detail": "no such host here"})
 
-    def _chatgpt(self, arrival: Arrival) -> Answer:
+    def _chatgpt(self, arrival: Arrival) -> Answer | Upgrade:
         if not self.account.accepts(arrival.bearer):
             return _json(401, {"detail": "Unauthorized"})
         if arrival.header("chatgpt-account-id") != self.account.account_id:
@@ -92,25 +99,35 @@ class FakeOpenAI(Server):
             case "POST", "/codex/responses":
                 return self._respond(arrival)
             case "GET", "/codex/responses":
-                return _no_websocket()
+                return self._upgrade(arrival)
         return _empty(arrival)
 
-    def _api(self, arrival: Arrival) -> Answer:
+    def _api(self, arrival: Arrival) -> Answer | Upgrade:
         if arrival.bearer != self.account.api_key:
             return _error(401, "invalid_api_key", "The API key is not right.")
         match arrival.method, arrival.path:
             case "POST", "/v1/responses":
                 return self._respond(arrival)
             case "GET", "/v1/responses":
-                return _no_websocket()
+                return self._upgrade(arrival)
         return _empty(arrival)
 
     def _auth(self, arrival: Arrival) -> Answer:
         match arrival.method, arrival.path:
             case "POST", "/oauth/token":
                 return self._token(arrival)
+            case "GET", "/oauth/authorize":
+                where = self.desk.authorize(dict(parse_qsl(arrival.target.partition("?")[2])))
+                return Answer(status=302, headers=(("Location", where),)) if where else _error(400, "invalid_request", "Not our client.")
             case "POST", "/oauth/revoke":
+                self.account.revoke(_fields(arrival).get("token", ""))
                 return _json(200, {})
+            case "POST", "/api/accounts/deviceauth/usercode":
+                return _json(200, self.desk.begin_device())
+            case "POST", "/api/accounts/deviceauth/token":
+                device = _fields(arrival)
+                grant = self.desk.poll_device(device.get("device_auth_id", ""), device.get("user_code", ""))
+                return _json(200, grant) if grant else _error(403, "deviceauth_authorization_pending", "Not yet.")
             case "GET", "/api/accounts/v1/user-auth-credential/whoami" if self.account.accepts(arrival.bearer):
                 return _json(
                     200,
@@ -127,6 +144,10 @@ class FakeOpenAI(Server):
         return _empty(arrival)
 
     def _token(self, arrival: Arrival) -> Answer:
+        form = dict(parse_qsl(arrival.body.decode("latin-1")))
+        if form.get("grant_type") == "authorization_code":
+            tokens = self.desk.exchange(form)
+            return _json(200, tokens) if tokens else _error(400, "invalid_grant", "The code is not right.")
         try:
             grant = json.loads(arrival.body)
             kind, refresh_token = grant["grant_type"], grant["refresh_token"]
@@ -140,6 +161,13 @@ class FakeOpenAI(Server):
             return _error(401, refused.code, "The refresh token cannot be used any more; sign in again.")
 
     def _respond(self, arrival: Arrival) -> Answer:
+        played = self._play(arrival)
+        if isinstance(played, Answer):
+            return played
+        return Answer(status=200, headers=(("Content-Type", "text/event-stream"),), body=map(sse, played))
+
+    def _play(self, arrival: Arrival) -> Answer | Iterator[dict[str, Any]]:
+        """What the script has for a request: the events of a reply, or a refusal."""
         held = False
         while True:
             match self.script.take():
@@ -153,20 +181,50 @@ class FakeOpenAI(Server):
                     held = True
                 case Shell() | Say() as reply:
                     code_mode = arrival.header(_CODE_MODE).lower() == "true"
-                    stream = self._stream(reply, number=arrival.number, code_mode=code_mode, held=held)
-                    return Answer(status=200, headers=(("Content-Type", "text/event-stream"),), body=stream)
+                    return self._stream(reply, number=arrival.number, code_mode=code_mode, held=held)
                 case other:
                     assert_never(other)
 
-    def _stream(self, reply: Reply, *, number: int, code_mode: bool, held: bool) -> Iterator[bytes]:
+    def _stream(self, reply: Reply, *, number: int, code_mode: bool, held: bool) -> Iterator[dict[str, Any]]:
         first, *rest = events(reply, number=number, code_mode=code_mode)
-        yield sse(first)
+        yield first
         if held:
             self.holding.set()
             self._released.wait(HELD)
             self._released.clear()
-        for event in rest:
-            yield sse(event)
+        yield from rest
+
+    def _upgrade(self, arrival: Arrival) -> Answer | Upgrade:
+        """426 makes Codex fall back to server-sent events at once; other statuses cost it seven attempts (seen with 0.169.0)."""
+        if not self._websocket or arrival.header("upgrade").lower() != "websocket":
+            return Answer(status=426, headers=(("Upgrade", "websocket"), ("Connection", "Upgrade")))
+        return Upgrade(serve=lambda socket: self._attend(arrival, socket))
+
+    def _attend(self, upgrade: Arrival, socket: WebSocket) -> None:
+        """Answer each `response.create` on a WebSocket with the events of a stream, one to a message; each is recorded."""
+        while (message := socket.receive()) is not None:
+            arrival = self.record.add(
+                server_name=upgrade.server_name, method="MESSAGE", target=upgrade.target, headers=upgrade.headers, body=message.encode()
+            )
+            if not json.loads(message).get("generate", True):
+                for event in prepared(number=arrival.number):
+                    socket.send(json.dumps(event))
+                continue
+            played = self._play(arrival)
+            if isinstance(played, Answer):
+                socket.close(POLICY_VIOLATION)  # a token that is not good any more is told so at the next upgrade
+                return
+            for event in played:
+                socket.send(json.dumps(event))
+
+
+def _fields(arrival: Arrival) -> dict[str, str]:
+    """The texts of a JSON object; nothing of anything else."""
+    try:
+        body = json.loads(arrival.body)
+    except ValueError:
+        return {}
+    return {name: value for name, value in body.items() if isinstance(value, str)} if isinstance(body, dict) else {}
 
 
 def _json(status: int, content: object) -> Answer:
@@ -181,11 +239,6 @@ def _empty(arrival: Arrival) -> Answer:
     if arrival.method == "GET" and arrival.path in _EMPTY_ANSWERS:
         return _json(200, _EMPTY_ANSWERS[arrival.path])
     return _json(404, {"detail": "Not Found"})
-
-
-def _no_websocket() -> Answer:
-    """426 makes Codex fall back to server-sent events at once; other statuses cost it seven attempts (seen with 0.169.0)."""
-    return Answer(status=426, headers=(("Upgrade", "websocket"), ("Connection", "Upgrade")))
 
 
 def lay_out(directory: str, fake: FakeOpenAI, *, api_key: bool = False) -> None:
