@@ -18,7 +18,7 @@ demo: setup  ## The main job: the real Codex, walled in, on the embedded fake mo
 test: setup lint  ## Every test, those with the real Codex included
 	$(BIN)/pytest
 
-lint: setup
+lint: setup  ## Style, types, and the order of the rooms
 	$(BIN)/ruff check --quiet
 	$(BIN)/ruff format --check --quiet
 	$(BIN)/mypy
@@ -34,7 +34,7 @@ $(PEERS)/.ready: requirements/bench.txt
 	@$(PEERS)/bin/pip install --quiet --require-hashes -r requirements/bench.txt
 	@touch $@
 
-setup: $(VENV)/.ready $(CODEX) bubblewrap
+setup: $(VENV)/.ready $(CODEX) bubblewrap  ## All that the others need; kept, so the next time is quick
 
 $(VENV)/.ready: requirements/dev.txt pyproject.toml bin/immure
 	@tools/setup python "$(PYTHON)" $(VENV)
@@ -57,4 +57,4 @@ lock:  ## Renew the locked requirements (needs uv)
 			--output-file requirements/$$set.txt requirements/$$set.in; done
 
 clean:  ## Remove all that set-up and tests have made
-	rm -rf $(VENV) bench/build tools/codex/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) bench/build tools/codex/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

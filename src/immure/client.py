@@ -20,13 +20,16 @@ import posix
 import sys
 
 from immure import interpreter
-from immure.errors import EXIT_LAUNCH
+from immure.errors import EXIT_LAUNCH, EXIT_USAGE
 from immure.paths import Paths
 from immure.version import __version__
 
 _STREAMS = (0, 1, 2)
 _FORWARDED = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2")
 _PACKET = 32 * 1024
+_POURED = 256 * 1024
+_TYPE, _FILE = 0o170000, 0o100000
+"""S_IFMT and S_IFREG; the module `stat` would have to be imported."""
 _WAIT_FOR_BROKER = 30.0
 """Seconds. A cold broker takes well under one; a machine that swaps may need a few."""
 
@@ -99,26 +102,35 @@ def _start_broker(paths: Paths) -> "_socket.socket | None":
             return broker
         ready, report = posix.pipe()
         if posix.fork() == 0:
-            _become_broker(report, paths.runtime + "/broker.log")
+            _become_broker(report, lock, paths.runtime + "/broker.log")
         posix.close(report)
         poll = select.poll()
         poll.register(ready, select.POLLIN)
-        said = posix.read(ready, 4096) if poll.poll(_WAIT_FOR_BROKER * 1000) else b"it does not answer"
+        said = posix.read(ready, 4096) if poll.poll(_WAIT_FOR_BROKER * 1000) else b"does not answer"
         posix.close(ready)
         broker = _connect(paths)
         if broker is None:
-            reason = said.decode(errors="replace").strip() or "it ended at once"
-            _say(f"error: the broker could not be started: {reason} [broker.start]\n")
+            _say(_why(said.decode(errors="replace"), paths))
         return broker
     finally:
         posix.close(lock)
 
 
-def _become_broker(report: int, log: str) -> None:
+def _why(said: str, paths: Paths) -> str:
+    """A broker that cannot be says so like anything that fails; what a bug says is in its log."""
+    if said.startswith("error: "):
+        return said
+    return f"error: the broker {said or 'ended at once'} [broker.start]\nhint: it may say more in {paths.runtime}/broker.log\n"
+
+
+def _become_broker(report: int, lock: int, log: str) -> None:
     """In the forked child: a daemon's ordinary life, with `report` as the descriptor on which it says that it is ready.
 
-    What it and its workers have to say of bugs goes to `log`, which begins anew with each broker.
+    Until then it holds `lock` too: should we be killed meanwhile, nobody starts a second one. What it and its workers have to say of
+    bugs goes to `log`, which begins anew with each broker.
     """
+    import fcntl
+
     try:
         posix.setsid()
         if posix.fork():
@@ -128,8 +140,10 @@ def _become_broker(report: int, log: str) -> None:
         posix.dup2(null, 0)
         posix.dup2(null, 1)
         posix.dup2(posix.open(log, posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC, 0o600), 2)
+        report, lock = fcntl.fcntl(report, fcntl.F_DUPFD, 5), fcntl.fcntl(lock, fcntl.F_DUPFD, 5)
         posix.dup2(report, 3)
-        posix.closerange(4, 1 << 16)
+        posix.dup2(lock, 4)
+        posix.closerange(5, 1 << 16)
         arguments = interpreter.command("immure.broker.__main__", 3)
         posix.execv(arguments[0], arguments)
     finally:
@@ -141,29 +155,43 @@ def _become_broker(report: int, log: str) -> None:
 
 def launch(verb: str, options: "dict[str, str | list[str] | None]", command: "list[str]") -> int:
     """Run `command` walled in, as `verb` (run or codex) says; returns the exit status. Everything for people goes to stderr."""
+    _fill_streams()
     environment = _environment()
+    try:
+        directory = posix.getcwd()
+    except FileNotFoundError:
+        _say("error: the current directory does not exist any more [usage.directory]\nhint: cd to one that does\n")
+        return EXIT_USAGE
     terminals = [fd for fd in _STREAMS if posix.isatty(fd)]
     request = {
         "do": verb,
         "version": __version__,
         "options": options,
         "command": command,
-        "directory": posix.getcwd(),
+        "directory": directory,
         "environment": environment,
         "streams": [fd not in terminals for fd in _STREAMS],
         "terminal": _size(terminals[-1]) if terminals else None,
         "umask": _umask(),
     }
+    streams = [_pour(fd) if fd == 0 and _is_file(fd) else fd for fd in _STREAMS if fd not in terminals]
     paths = Paths(environment)
     for _ in range(3):  # a broker may be ending just now; two in a row may not
-        broker = _connect(paths) or _start_broker(paths)
+        try:
+            broker = _connect(paths) or _start_broker(paths)
+        except OSError as error:
+            _say(f"error: {paths.runtime} cannot be used: {error.strerror} [broker.directory]\nhint: IMMURE_HOME=DIR names another place\n")
+            return EXIT_LAUNCH
         if broker is None:
             return EXIT_LAUNCH
-        _send(broker, request, [fd for fd in _STREAMS if fd not in terminals])
+        try:
+            _send(broker, request, streams)
+        except (BrokenPipeError, ConnectionResetError):
+            continue
         status = _follow(broker, terminals)
         if status is not None:
             return status
-    _say("error: the broker ends as soon as it is started [broker.start]\n")
+    _say(_why("ends as soon as it is started", paths))
     return EXIT_LAUNCH
 
 
@@ -211,7 +239,8 @@ def _follow(broker: "_socket.socket", terminals: "list[int]") -> "int | None":
             data, descriptor = _receive(broker)
             word, _, rest = data.partition(b" ")
             if word == b"say":
-                _say(rest.decode("utf-8", "replace"))
+                text = rest.decode("utf-8", "replace")
+                _say(text if relay is None else text.replace("\n", "\r\n"))  # your terminal is raw as long as it is relayed
             elif word == b"terminal" and descriptor is not None:
                 from immure.relay import Relay
 
@@ -226,6 +255,43 @@ def _follow(broker: "_socket.socket", terminals: "list[int]") -> "int | None":
     finally:
         if relay is not None:
             relay.close()
+
+
+def _fill_streams() -> None:
+    """Open what is missing of the standard descriptors, or the next thing we open would take its number and go inside."""
+    for fd in _STREAMS:
+        try:
+            posix.fstat(fd)
+        except OSError:
+            posix.open("/dev/null", posix.O_RDWR)
+
+
+def _is_file(fd: int) -> bool:
+    return posix.fstat(fd).st_mode & _TYPE == _FILE
+
+
+def _pour(file: int) -> int:
+    """The reading end of a pipe that a process of its own fills from `file`.
+
+    What is given to be read could be opened again inside, for writing: /proc/self/fd/0 asks for the rights of the user, not for those
+    of the descriptor (proc(5)), and an ordinary user's sandbox runs as that user.
+    """
+    reader, writer = posix.pipe()
+    if posix.fork() == 0:
+        try:
+            for name in _FORWARDED:
+                _signal.signal(getattr(_signal, name), _signal.SIG_IGN)  # they are for the program inside, which may go on reading
+            posix.close(reader)
+            posix.closerange(1, 3)  # whoever reads the output waits for its end
+            while data := posix.read(file, _POURED):
+                while data:
+                    data = data[posix.write(writer, data) :]
+        except OSError:
+            pass  # nobody reads on, or the file cannot be read: to the program inside it ends here
+        finally:
+            posix._exit(0)  # noqa: SLF001
+    posix.close(writer)
+    return reader
 
 
 def _umask() -> int:

@@ -60,7 +60,10 @@ class Relay:
             self._open = False
 
     def _show(self) -> bool:
-        """Show what the program wrote; False at its end (the kernel says EIO when the last holder of the other side is gone)."""
+        """Show what the program wrote; False at its end, or at that of your terminal.
+
+        The kernel says EIO when the last holder of the other side is gone, and when a terminal was hung up.
+        """
         try:
             data = os.read(self._master, _CHUNK)
         except BlockingIOError:
@@ -69,12 +72,24 @@ class Relay:
             return False
         view = memoryview(data)
         while view:
-            view = view[os.write(self._output, view) :]
+            try:
+                view = view[os.write(self._output, view) :]
+            except BlockingIOError:  # whoever else has your terminal open may have made it so
+                poll = select.poll()
+                poll.register(self._output, select.POLLOUT)
+                poll.poll()
+            except OSError:
+                return False
         return bool(data)
 
     def _read_input(self) -> None:
         assert self._input is not None
-        data = os.read(self._input, _CHUNK)
+        try:
+            data = os.read(self._input, _CHUNK)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
         if not data:
             self._input = None
         self._typed += data
@@ -89,8 +104,11 @@ class Relay:
                 self._open = bool(poll.poll(0)) and self._show()
         finally:
             signal.signal(signal.SIGWINCH, signal.SIG_DFL)
-            termios.tcsetattr(self._output, termios.TCSADRAIN, self._before)
             os.close(self._master)
+            try:
+                termios.tcsetattr(self._output, termios.TCSADRAIN, self._before)
+            except termios.error:
+                pass  # it was hung up
 
 
 def _write(descriptor: int, data: bytes) -> int:

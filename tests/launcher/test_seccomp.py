@@ -18,7 +18,7 @@ def refused(number: int) -> int:
 
 
 def verdict(number: int, *arguments: int, arch: int = X86_64) -> int:
-    """What the program returns for a system call (linux/filter.h; only the four instructions that it uses)."""
+    """What the program returns for a system call (linux/filter.h; only the five instructions that it uses)."""
     data = struct.pack("=IIQ6Q", number, arch, 0, *(*arguments, *[0] * (6 - len(arguments))))
     code = list(struct.iter_unpack("=HBBI", seccomp.program()))
     accumulator, position = 0, 0
@@ -31,6 +31,8 @@ def verdict(number: int, *arguments: int, arch: int = X86_64) -> int:
             position += if_true if accumulator == value else if_false
         elif operation == 0x35:
             position += if_true if accumulator >= value else if_false
+        elif operation == 0x45:
+            position += if_true if accumulator & value else if_false
         else:
             assert operation == 0x06
             return int(value)
@@ -58,6 +60,13 @@ TABLE = [
     ("ioctl TIOCSTI", 16, (0, 0x5412), refused(errno.EPERM)),
     ("ioctl TIOCSTI with high bits set, which the kernel ignores", 16, (0, 0x5412 | 1 << 40), refused(errno.EPERM)),
     ("ioctl TIOCLINUX", 16, (0, 0x541C), refused(errno.EPERM)),
+    ("chmod", 90, (0, 0o755), ALLOW),
+    ("chmod of a directory whose files keep its group", 90, (0, 0o2775), ALLOW),
+    ("chmod to a program that runs as its owner", 90, (0, 0o4755), refused(errno.EPERM)),
+    ("fchmod to a program that runs as its owner", 91, (0, 0o6755), refused(errno.EPERM)),
+    ("fchmodat to a program that runs as its owner", 268, (0, 0, 0o4000), refused(errno.EPERM)),
+    ("fchmodat2 to a program that runs as its owner", 452, (0, 0, 0o4755), refused(errno.EPERM)),
+    ("fchmodat, whose first arguments are no mode", 268, (0o4000, 0o4000, 0o644), ALLOW),
     ("x32 connect", 42 | 0x40000000, (), refused(errno.ENOSYS)),
 ]
 

@@ -1,4 +1,7 @@
-"""`python -m immure.broker FD`: be the broker of this user; say on the given descriptor that it is ready, or why it cannot be."""
+"""`python -m immure.broker FD`: be the broker of this user; say on the given descriptor that it is ready, or why it cannot be.
+
+The next descriptor is the lock under which we were started: no other broker is, until it is closed.
+"""
 
 import asyncio
 import os
@@ -14,13 +17,18 @@ async def _serve(report: int) -> None:
     service = Service(Paths(dict(os.environ)))
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, service.stop)
-    os.write(report, b"\n")
+    try:
+        os.write(report, b"\n")
+    except BrokenPipeError:
+        pass  # who started us did not wait; others may ask already
     os.close(report)
+    os.close(report + 1)
     await service.run()
 
 
 def main(report: int) -> None:
-    os.set_inheritable(report, False)
+    for descriptor in (report, report + 1):
+        os.set_inheritable(descriptor, False)
     os.umask(0o077)
     try:
         asyncio.run(_serve(report))

@@ -3,11 +3,13 @@
 The only provider so far is Codex. Another agent means another function beside `_codex` and a line in `_PROVIDERS`.
 """
 
+import os
 import platform
 import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 
 from immure.agents import codex
 from immure.broker.login import Logins
@@ -66,32 +68,34 @@ class Attachment:
         )
 
 
-def attach(
-    name: str,
-    *,
-    environment: Mapping[str, str],
-    directory: str,
-    paths: Paths,
-    settings: Settings,
-    logins: Callable[[Say], Logins],
-    say: Say,
-) -> Attachment:
-    """Attach a provider to the sandbox whose own directory on the host is `directory`. `logins(say)` opens the vault.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """Where a provider is attached: the caller's environment, the real path of the workspace, the sandbox's own directory on the host.
 
-    Raises ImmureError: no such provider, no agent, no login, or one that cannot be renewed.
+    `logins(say)` opens the vault, which a sandbox without a provider does not need.
     """
+
+    environment: Mapping[str, str]
+    workspace: str
+    directory: str
+    paths: Paths
+    settings: Settings
+    logins: Callable[[Say], Logins]
+    say: Say
+
+
+def attach(name: str, around: Surroundings) -> Attachment:
+    """Attach a provider. Raises ImmureError: no such provider, no agent, no login, or one that cannot be renewed."""
     if name not in _PROVIDERS:
         raise UsageError(f"there is no provider {name!r}", code="provider.unknown", hint=f"providers: {', '.join(_PROVIDERS)}")
-    return _PROVIDERS[name](environment, directory, paths, settings, logins, say)
+    return _PROVIDERS[name](around)
 
 
-def _codex(
-    environment: Mapping[str, str], directory: str, paths: Paths, settings: Settings, logins: Callable[[Say], Logins], say: Say
-) -> Attachment:
+def _codex(around: Surroundings) -> Attachment:
     profile = load_profile("codex")
-    program = codex.find_program(environment.get("PATH", ""), platform.machine())
-    codex_home = codex_home_of(environment)
-    login = logins(say).open(codex_home, lambda sentence: say(f"immure: {sentence}\n"))
+    program = codex.find_program(around.environment.get("PATH", ""), platform.machine())
+    codex_home = codex_home_of(around.environment)
+    login = around.logins(around.say).open(codex_home, lambda sentence: around.say(f"immure: {sentence}\n"))
     placeholders = profile.placeholders(login, secrets.token_bytes)
     staged = codex.stage(
         codex_home,
@@ -99,12 +103,14 @@ def _codex(
         claims=login.claims,
         placeholders=placeholders,
         now=time.time(),
-        telemetry=settings.telemetry,
+        telemetry=around.settings.telemetry,
     )
     if staged.left_out:
-        say(f"immure: these settings of your config.toml hold secrets and stay outside: {', '.join(staged.left_out)}\n")
+        around.say(f"immure: these settings of your config.toml hold secrets and stay outside: {', '.join(staged.left_out)}\n")
     inside = codex.environment(AGENT_HOME)
-    home, sessions = f"{directory}/codex-home", f"{paths.state}/codex/sessions"
+    # Transcripts stay for `codex resume`, and each workspace has its own: what was said in one project is not for the agent of another.
+    project = sha256(os.fsencode(around.workspace)).hexdigest()[:32]
+    home, sessions = f"{around.directory}/codex-home", f"{around.paths.state}/codex/sessions/{project}"
     return Attachment(
         profile=profile,
         login=login,
@@ -121,7 +127,7 @@ def _codex(
         home=home,
         files=staged.files,
         kept=(sessions,),
-        switches=("telemetry",) if settings.telemetry else (),
+        switches=("telemetry",) if around.settings.telemetry else (),
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from immure import channel
-from immure.broker.attachment import Attachment, Say, attach, codex_home_of
+from immure.broker.attachment import Attachment, Say, Surroundings, attach, codex_home_of
 from immure.broker.login import Logins
 from immure.config.policy_file import load_policy
 from immure.config.settings import Settings, load_settings
@@ -25,7 +25,10 @@ from immure.sandbox.system import System
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What the client sends. `options` as in cli/options.py; `terminal` is (rows, columns) if any stream is a terminal."""
+    """What the client sends. `options` as in cli/options.py; `terminal` is (rows, columns) if any stream is a terminal.
+
+    `is_typed`: whether stdin is.
+    """
 
     verb: str
     options: Mapping[str, Any]
@@ -33,6 +36,7 @@ class Request:
     directory: str
     environment: Mapping[str, str]
     terminal: tuple[int, int] | None
+    is_typed: bool
     umask: int
 
     @classmethod
@@ -44,15 +48,17 @@ class Request:
             directory=message["directory"],
             environment=message["environment"],
             terminal=tuple(message["terminal"]) if message["terminal"] else None,
+            is_typed=not message["streams"][0],
             umask=message["umask"],
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """`spec` lacks only the files that hold the gate's certificate, which `system` makes."""
+    """`spec` lacks only the files that hold the gate's certificate, which `system` makes. `needed` are mount points that must exist."""
 
     spec: Spec
+    needed: tuple[str, ...]
     system: System
     settings: Settings
     rules: tuple[Rule, ...]
@@ -74,18 +80,17 @@ def make(request: Request, directory: str, paths: Paths, logins: Callable[[Setti
         rules += load_policy(os.path.join(request.directory, options["policy"]), identify)
     variables = _variables(options["env"], request.environment)
 
-    attachments = tuple(
-        attach(
-            name,
-            environment=request.environment,
-            directory=directory,
-            paths=paths,
-            settings=settings,
-            logins=lambda say: logins(settings, say),
-            say=say,
-        )
-        for name in dict.fromkeys([*options["provider"], *(["codex"] if request.verb == "codex" else [])])
+    around = Surroundings(
+        environment=request.environment,
+        workspace=root,
+        directory=directory,
+        paths=paths,
+        settings=settings,
+        logins=lambda say: logins(settings, say),
+        say=say,
     )
+    providers = dict.fromkeys([*options["provider"], *(["codex"] if request.verb == "codex" else [])])
+    attachments = tuple(attach(name, around) for name in providers)
     command = request.command
     if request.verb == "codex":
         command = (attachments[-1].executable, *command)
@@ -99,16 +104,16 @@ def make(request: Request, directory: str, paths: Paths, logins: Callable[[Setti
         ),
         directory=_directory(request.directory, root, shown),
         terminal=request.terminal is not None,
+        is_typed=request.is_typed,
         system=host.mounts,
         links=host.links,
         mounts=(*shown, *(mount for attachment in attachments for mount in attachment.mounts)),
         protected=protection.mounts,
-        sealed=protection.sealed,
     )
     program.check(spec)
     for attachment in attachments:
         rules += attachment.rules
-    return Plan(spec=spec, system=host, settings=settings, rules=tuple(rules), attachments=attachments)
+    return Plan(spec=spec, needed=protection.needed, system=host, settings=settings, rules=tuple(rules), attachments=attachments)
 
 
 def identify(path: str) -> Binary:

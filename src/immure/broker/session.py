@@ -14,27 +14,35 @@ import termios
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 from immure import channel
 from immure.broker import plan as planning
-from immure.broker import token_endpoint
+from immure.broker import renewal, token_endpoint
 from immure.broker.attachment import Attachment
 from immure.broker.gate_line import GateLine
 from immure.broker.house import House
 from immure.broker.line import Line, close_all
 from immure.broker.plan import Plan, Request
+from immure.broker.streams import check_streams
 from immure.broker.trail import Trail
-from immure.broker.workers import PrepareError
 from immure.config.settings import Settings
-from immure.errors import ImmureError
+from immure.errors import EXIT_LAUNCH, ImmureError
 from immure.gate.brief import Brief
 from immure.launcher.ownership import staged
 from immure.providers import Login
 from immure.sandbox import spec, system
-from immure.sandbox.refusal import refusal
 
 _PATIENCE = 5.0
 """Seconds for a gate to write its last audit lines."""
+
+
+class Ended(Exception):
+    """The client has ended this launch itself, or is gone: there is nothing to tell it but the exit status."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"exit status {status}")
+        self.status = status
 
 
 class Session:
@@ -49,28 +57,44 @@ class Session:
         self._directory = f"{house.paths.state}/sandboxes/{self.identifier}"
         self._settings = Settings()
         self._attachments: dict[str, Attachment] = {}
-        self._sealed: tuple[str, ...] = ()
-        self._trail = Trail(house.record)
+        self._mount_points: tuple[str, ...] = ()
+        self._trail = Trail(house.record, self.end)
         self._gate: GateLine | None = None
         self._prepared: asyncio.Future[list[int]] | None = None
-        self._failure: ImmureError | None = None
+        self._started = False
+        self._ended: asyncio.Future[ImmureError | Ended] = asyncio.get_running_loop().create_future()
 
     async def run(self) -> int:
-        """The exit status for the client. Raises ImmureError if the sandbox could not be made or lost a part of its wall."""
+        """The exit status for the client. Raises Ended, or ImmureError: the sandbox could not be made, or lost a part of its wall."""
         try:
-            plan = await asyncio.to_thread(planning.make, self._request, self._directory, self._house.paths, self._house.logins, self._say)
-            return await self._launch(plan)
+            check_streams([fd for fd in self._streams if fd is not None])
+            return await self._launch(await self._plan())
+        except ImmureError:
+            self._go_on()  # what had ended it is why it failed
+            raise
         finally:
             await self._clean()
 
     def signal(self, number: int) -> None:
-        """The client was sent a signal."""
-        self._house.launcher.signal(self.identifier, number)
+        """The client was sent a signal. It is the program's, once there is one."""
+        if self._started:
+            self._house.launcher.signal(self.identifier, number)
+        else:
+            self.end(Ended(128 + number))
 
-    def lost(self, failure: ImmureError | None) -> None:
-        """A part of the wall is gone, or (None) the client: end the sandbox."""
-        self._failure = self._failure or failure
+    def left(self) -> None:
+        """The client is gone."""
+        self.end(Ended(EXIT_LAUNCH))
+
+    def end(self, why: ImmureError | Ended) -> None:
+        """End the sandbox, whether it is still being made or runs. The first reason is the one that is told."""
+        if not self._ended.done():
+            self._ended.set_result(why)
         self._house.launcher.end(self.identifier)
+
+    def _go_on(self) -> None:
+        if self._ended.done():
+            raise self._ended.result()
 
     async def rotate(self, login: Login) -> None:
         """A login has new secrets. Returns when the gate uses them, if this sandbox runs on that login."""
@@ -79,29 +103,47 @@ class Session:
                 self._attachments[name] = replace(attachment, login=login)
                 await self._gate.update(attachment.profile.secrets(login))
 
+    async def keep_fresh(self) -> None:
+        """Renew what is due of the logins that this sandbox runs on."""
+        for attachment in list(self._attachments.values()):
+            logins = self._house.logins(self._settings, self._say)
+            login = await asyncio.to_thread(renewal.kept, logins, attachment.login, self.identifier)
+            if login.secrets != attachment.login.secrets:
+                await self._house.rotate(login)
+
     def _say(self, text: str) -> None:
         self._client.send_word(f"say {text}")
+
+    async def _plan(self) -> Plan:
+        """Make the plan, unless the session is ended meanwhile: renewing a login may take long, and nobody should have to wait."""
+        plan = asyncio.get_running_loop().run_in_executor(
+            None, planning.make, self._request, self._directory, self._house.paths, self._house.logins, self._say
+        )
+        either: list[asyncio.Future[Any]] = [plan, self._ended]
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if self._ended.done():
+            plan.add_done_callback(lambda done: done.cancelled() or done.exception())  # whatever comes of it, nobody asks any more
+        self._go_on()
+        return plan.result()
 
     async def _launch(self, plan: Plan) -> int:
         bubblewrap = system.bubblewrap()
         self._settings = plan.settings
         self._make_directories(plan)
         launcher = self._house.launcher
-        self._gate = GateLine(self._house.nursery.gate(), self._answer, self.lost)
+        self._gate = GateLine(self._house.nursery.gate(), self._answer, self.end)
         self._prepared = launcher.prepare(self.identifier)
-        try:
-            certificate, sockets = await asyncio.gather(self._gate.certificate, self._prepared)
-        except PrepareError as error:
-            raise refusal(error.step, error.error) from None
+        certificate, sockets = await asyncio.gather(self._gate.certificate, self._prepared)
+        self._go_on()
         self._gate.serve(self._brief(plan), self._trail.writer, sockets)
         complete = replace(plan.spec, files=plan.system.files(certificate))
         options, command, data = spec.bubblewrap(complete, staged if self._house.uid is not None else None)
         stage = [mount.source for mount in plan.spec.mounts]
         with self._standard_streams() as streams:
             launcher.start(self.identifier, bubblewrap, options, command, data, streams=streams, stage=stage, umask=self._request.umask)
+        self._started = True
         status = await launcher.exited(self.identifier)
-        if self._failure is not None:
-            raise self._failure
+        self._go_on()
         return status
 
     @contextmanager
@@ -124,11 +166,11 @@ class Session:
     def _make_directories(self, plan: Plan) -> None:
         """What the plan says must exist: mount points in the workspace, the agent's home and its files."""
         os.makedirs(self._directory, 0o700)
-        if plan.spec.sealed:
-            with open(f"{self._directory}/sealed", "w") as file:  # for the next broker, if this one is killed
-                file.write("\0".join(plan.spec.sealed))
-            self._house.mount_points.claim(plan.spec.sealed)
-            self._sealed = plan.spec.sealed
+        if missing := self._house.mount_points.missing(plan.needed):
+            with open(f"{self._directory}/mount-points", "wb") as file:  # for the next broker, if this one is killed
+                file.write(b"\0".join(map(os.fsencode, missing)))
+            self._house.mount_points.claim(missing)
+            self._mount_points = missing
         for attachment in plan.attachments:
             self._attachments[attachment.profile.name] = attachment
             os.mkdir(attachment.home, 0o700)
@@ -177,5 +219,5 @@ class Session:
         if self._gate is not None:
             self._gate.close()
         await asyncio.wait([self._trail.finished], timeout=_PATIENCE)
-        self._house.mount_points.release(self._sealed)
+        self._house.mount_points.release(self._mount_points)
         shutil.rmtree(self._directory, ignore_errors=True)

@@ -6,6 +6,7 @@ that a fork could inherit. Either of them ends when its channel closes; when one
 
 import asyncio
 import os
+import select
 import socket
 import subprocess
 from collections.abc import Callable, Sequence
@@ -13,33 +14,38 @@ from typing import Any
 
 from immure import channel, interpreter
 from immure.broker.line import Line, close_all
-from immure.errors import Fault
+from immure.errors import Fault, HostError
+from immure.sandbox.refusal import refusal
 
 _QUIET = 0.005
 """Seconds after which the next gate is made ahead: not while the sandbox of the last one is starting."""
 
 
-def _start(module: str) -> tuple[subprocess.Popen[bytes], socket.socket]:
+def _start(module: str, *inherited: int) -> tuple[subprocess.Popen[bytes], socket.socket]:
     ours, theirs = channel.pair()
     with theirs:
         command = interpreter.command(module, theirs.fileno())
         environment = {"PATH": os.defpath}
-        process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
+        passed = [theirs.fileno(), *inherited]
+        process = subprocess.Popen(command, pass_fds=passed, env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
     return process, ours
 
 
 class Launcher:
     """Sandboxes by id: `prepare` awaits their descriptors, `exited` is a future of their exit status."""
 
-    def __init__(self, on_death: Callable[[], None]) -> None:
-        self._process, ours = _start("immure.launcher.__main__")
+    def __init__(self, lock: int, on_death: Callable[[], None]) -> None:
+        self._process, ours = _start("immure.launcher.__main__", lock)
         self._line = Line(ours, self._on_message, self._died)
         self._on_death = on_death
+        self._dead = False
         self._prepared: dict[str, asyncio.Future[list[int]]] = {}
         self._exited: dict[str, asyncio.Future[int]] = {}
 
     def prepare(self, identifier: str) -> asyncio.Future[list[int]]:
-        """Make the namespaces. The result's descriptors belong to the caller; fails with PrepareError."""
+        """Make the namespaces. The result's descriptors belong to the caller; fails with ImmureError."""
+        if self._dead:
+            raise worker_died("launcher")
         loop = asyncio.get_running_loop()
         prepared = self._prepared[identifier] = loop.create_future()
         self._exited[identifier] = loop.create_future()
@@ -83,6 +89,7 @@ class Launcher:
         self._process.wait()
 
     def _died(self) -> None:
+        self._dead = True
         pending: list[asyncio.Future[Any]] = [*self._prepared.values(), *self._exited.values()]
         for waiting in pending:
             if not waiting.done():
@@ -97,26 +104,21 @@ class Launcher:
                 prepared.set_result(descriptors)
                 return
             case "failed" if prepared is not None:
-                failure = PrepareError(message["step"], message["error"])
+                failure = refusal(message["step"], message["error"])
                 if not prepared.done():
                     prepared.set_exception(failure)
                 elif exited is not None and not exited.done():
                     exited.set_exception(failure)
             case "exited":
                 if prepared is not None and not prepared.done():
-                    prepared.set_exception(PrepareError("fork", "it ended at once"))
-                if exited is not None and not exited.done():
+                    prepared.set_exception(_sandbox_died(message["status"]))
+                if exited is None or exited.done():
+                    pass  # it failed, which has been told
+                elif message["killed"]:
+                    exited.set_exception(_sandbox_died(message["status"]))
+                else:
                     exited.set_result(message["status"])
         close_all(descriptors)
-
-
-class PrepareError(Exception):
-    """A step of making a sandbox failed in the launcher's child."""
-
-    def __init__(self, step: str, error: str) -> None:
-        super().__init__(f"{step}: {error}")
-        self.step = step
-        self.error = error
 
 
 class Nursery:
@@ -135,7 +137,7 @@ class Nursery:
 
     def gate(self) -> socket.socket:
         """Our end of the channel to a new gate."""
-        ours = self._spare or self._fork()
+        ours = self._spare if self._spare is not None and _has_peer(self._spare) else self._fork()
         self._spare = None
         asyncio.get_running_loop().call_later(_QUIET, self._prepare)
         return ours
@@ -154,6 +156,20 @@ class Nursery:
     def close(self) -> None:
         self._line.close()
         self._process.wait()
+
+
+def _has_peer(sock: socket.socket) -> bool:
+    poll = select.poll()
+    poll.register(sock, 0)
+    return not poll.poll(0)  # POLLHUP is always told
+
+
+def _sandbox_died(status: int) -> HostError:
+    return HostError(
+        f"the first process of the sandbox was killed (status {status}), and the sandbox with it",
+        code="sandbox.killed",
+        hint="if that was nobody, the machine may have run out of memory: see dmesg",
+    )
 
 
 def worker_died(name: str) -> Fault:

@@ -18,12 +18,14 @@ _QUIET = 3
 class Sandbox:
     """One forked child. `line` is where it reports and waits until it becomes bubblewrap, `pidfd` becomes readable when it exits.
 
-    `identifier` is empty as long as nobody has asked for it; `report` is what it said, with descriptors, until that is passed on.
+    `identifier` is empty as long as nobody has asked for it; `report` is what it said, with descriptors, until that is passed on;
+    `ended_by` the signal by which we ended it, on request, or 0.
     """
 
-    __slots__ = ("identifier", "line", "pid", "pidfd", "report")
+    __slots__ = ("ended_by", "identifier", "line", "pid", "pidfd", "report")
 
     def __init__(self, pid: int, line: socket.socket) -> None:
+        self.ended_by = 0
         self.identifier = ""
         self.pid = pid
         self.pidfd = os.pidfd_open(pid)
@@ -102,7 +104,7 @@ class Launcher:
             sandbox = self._spare or self._fork()
         except OSError as error:
             channel.send(self._broker, {"did": "failed", "id": identifier, "step": wall.USERS, "error": str(error)})
-            channel.send(self._broker, {"did": "exited", "id": identifier, "status": 125})
+            channel.send(self._broker, {"did": "exited", "id": identifier, "status": 125, "killed": False})
             return
         self._spare, self._ahead = None, True
         sandbox.identifier = identifier
@@ -154,24 +156,28 @@ class Launcher:
             return
         del self._sandboxes[sandbox.identifier]
         code = os.waitstatus_to_exitcode(status)
-        channel.send(self._broker, {"did": "exited", "id": sandbox.identifier, "status": 128 - code if code < 0 else code})
+        if code < 0:
+            code = 128 + (sandbox.ended_by or -code)
+        killed = os.WIFSIGNALED(status) and not sandbox.ended_by
+        channel.send(self._broker, {"did": "exited", "id": sandbox.identifier, "status": code, "killed": killed})
 
-    def _kill(self, identifier: str) -> None:
+    def _kill(self, identifier: str, instead_of: int = signal.SIGKILL) -> None:
         if sandbox := self._sandboxes.get(identifier):
+            sandbox.ended_by = instead_of
             os.kill(sandbox.pid, signal.SIGKILL)
 
     def _signal(self, identifier: str, number: int) -> None:
-        """Deliver a signal to the program inside: bubblewrap's monitor → its pid 1 → the program, which leads its own process group."""
+        """Deliver a signal to the program inside: bubblewrap's monitor → its pid 1 → the program."""
         sandbox = self._sandboxes.get(identifier)
         if sandbox is None:
             return
         command = _only_child(_only_child(sandbox.pid))
         if command is None:
-            self._kill(identifier)  # still being set up: there is no program yet that could handle it
+            self._kill(identifier, number)  # still being set up: there is no program yet that could handle it
             return
         try:
             if number in (signal.SIGINT, signal.SIGQUIT):
-                os.killpg(command, number)  # as a terminal does
+                os.killpg(os.getpgid(command), number)  # as a terminal does
             else:
                 os.kill(command, number)
         except ProcessLookupError:

@@ -184,6 +184,11 @@ def _intercept() -> None:
                 return
 
 
+def _set(name: str, value: str) -> None:
+    with open(f"/proc/sys/net/ipv4/{name}", "w") as file:
+        file.write(value)
+
+
 def configure() -> None:
     """Set up the network namespace of the calling process. Raises OSError naming the step."""
     _raise_loopback()
@@ -193,5 +198,5 @@ def configure() -> None:
         _own(channel, socket.AF_INET6, ADDRESS_V6)
     _intercept()
     # sendto(MSG_FASTOPEN) connects without connect(2), past the notification that says who is calling.
-    with open("/proc/sys/net/ipv4/tcp_fastopen", "w") as file:
-        file.write("0")
+    _set("tcp_fastopen", "0")
+    _set("ip_unprivileged_port_start", "0")  # a port below 1024 is as private here as any other: an agent's server may have it

@@ -25,7 +25,7 @@ _X32_BIT = 0x40000000
 _NUMBER, _ARCH = 0, 4
 _ARGUMENT_LOW = (16, 24, 32, 40, 48, 56)
 
-_LOAD, _JUMP_EQUAL, _JUMP_GREATER_EQUAL, _RETURN = 0x20, 0x15, 0x35, 0x06
+_LOAD, _JUMP_EQUAL, _JUMP_GREATER_EQUAL, _JUMP_ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 
 _SYS_CONNECT, _SYS_SOCKET, _SYS_IOCTL = 42, 41, 16
 
@@ -44,11 +44,18 @@ DENIED = {
     "init_module": (175, "loads kernel code"),
     "finit_module": (313, "loads kernel code"),
     "delete_module": (176, "unloads kernel code"),
+    "syslog": (103, "the kernel's messages tell of the host"),
 }
 """System calls answered with EPERM, as name: (x86-64 number, reason)."""
 
 FAMILIES = (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK)
 """The socket families an agent may use. AF_VSOCK, for one, is not confined by a network namespace: it would reach the hypervisor."""
+
+MODE_SETTERS = {"chmod": (90, 1), "fchmod": (91, 1), "fchmodat": (268, 2), "fchmodat2": (452, 2)}
+"""System calls that can make a program run as its owner, as name: (number, index of the mode). In the workspace the owner is you, or root,
+and anybody on the host could run it. (A file created with such a mode loses it when it is written to; a directory keeps its setgid bit,
+which git's shared repositories need.)"""
+_SET_USER_ID = 0o4000
 
 TERMINAL_COMMANDS = {"TIOCSTI": 0x5412, "TIOCLINUX": 0x541C}
 """ioctl requests that type into a terminal. The kernel looks at the low 32 bits only, and so do we (CVE-2019-10063)."""
@@ -83,6 +90,14 @@ def program() -> bytes:
     families = [_jump(_JUMP_EQUAL, family, len(FAMILIES) - index, 0) for index, family in enumerate(FAMILIES)]
     families = [_statement(_LOAD, _ARGUMENT_LOW[0]), *families, _refuse(errno.EAFNOSUPPORT), _statement(_RETURN, _ALLOW)]
     code += [_jump(_JUMP_EQUAL, _SYS_SOCKET, 0, len(families)), *families]
+    for number, index in MODE_SETTERS.values():
+        mode = [
+            _statement(_LOAD, _ARGUMENT_LOW[index]),
+            _jump(_JUMP_ANY_BIT, _SET_USER_ID, 0, 1),
+            _refuse(errno.EPERM),
+            _statement(_RETURN, _ALLOW),
+        ]
+        code += [_jump(_JUMP_EQUAL, number, 0, len(mode)), *mode]
     requests = [_statement(_LOAD, _ARGUMENT_LOW[1])]
     for request in TERMINAL_COMMANDS.values():
         requests += [_jump(_JUMP_EQUAL, request, 0, 1), _refuse(errno.EPERM)]

@@ -22,7 +22,12 @@ def check(spec: Spec) -> str:
             return inside
         denied = inside
     if denied:
-        raise UsageError(f"{denied} cannot be executed", code="program.not-executable", exit_status=EXIT_NOT_EXECUTABLE)
+        raise UsageError(
+            f"{denied} cannot be executed",
+            code="program.not-executable",
+            hint=f"if it is a program: chmod +x {denied}",
+            exit_status=EXIT_NOT_EXECUTABLE,
+        )
     raise UsageError(
         f"{name} is not found inside the sandbox",
         code="program.not-found",

@@ -14,6 +14,13 @@ AGENT_ID = 1000
 HOSTNAME = "immure"
 
 _ETC = "/etc"
+_LEAD_BY_OUTPUT = """
+for fd in 1 2; do
+    [ ! -t $fd ] || exec setsid --ctty sh -c 'exec <&3 3<&-; exec "$@"' sh "$@" 3<&0 <&$fd
+done
+"""
+"""setsid(1) looks for the terminal at stdin, so what is there steps aside for that moment."""
+
 _PRIVATE = ((_ETC, "0755"), ("/tmp", "1777"), ("/var/tmp", "1777"), ("/run", "0755"), (AGENT_HOME, "0700"))  # noqa: S108
 """Directories in memory, with their modes."""
 
@@ -38,19 +45,19 @@ class Spec:
 
     `system` are read-only mounts of the operating system, `links` symbolic links (target, path), `files` read-only files by path:
     those of /etc are all that it holds, the others cover what is mounted there. `mounts` are the user's directories, `protected`
-    mounts that lie within one of these, `sealed` directories to be empty and read-only.
+    mounts that lie within one of these. `terminal`: whether there is one among the standard streams, `is_typed`: whether stdin is it.
     """
 
     command: tuple[str, ...]
     environment: Mapping[str, str]
     directory: str
     terminal: bool
+    is_typed: bool = True
     system: tuple[Mount, ...] = ()
     links: tuple[tuple[str, str], ...] = ()
     files: Mapping[str, bytes] = field(default_factory=dict)
     mounts: tuple[Mount, ...] = ()
     protected: tuple[Mount, ...] = ()
-    sealed: tuple[str, ...] = ()
 
     def host_path(self, inside: str) -> str | None:
         """The host path behind an absolute path inside, or None where there is none: the mount that covers it last decides."""
@@ -94,11 +101,14 @@ def bubblewrap(spec: Spec, staged: Callable[[int], str] | None = None) -> tuple[
     options += ["--remount-ro", _ETC]
     for mount in (*spec.mounts, *spec.protected):
         options += ["--bind" if mount.writable else "--ro-bind", found(mount.source), mount.target]
-    for path in spec.sealed:
-        options += ["--perms", "0555", "--tmpfs", path, "--remount-ro", path]
     options += ["--chdir", spec.directory]
     for name, value in spec.environment.items():
         options += ["--setenv", name, value]
-    # With a terminal of its own the program leads the terminal's session; bubblewrap itself stays out of the reach of its keys.
-    command = ["setsid", "--ctty", *spec.command] if spec.terminal else list(spec.command)
-    return options, command, data
+    return options, [*_session(spec), *spec.command], data
+
+
+def _session(spec: Spec) -> list[str]:
+    """What goes before the command so that it leads the session of its terminal; bubblewrap itself stays out of the reach of its keys."""
+    if not spec.terminal:
+        return []
+    return ["setsid", "--ctty"] if spec.is_typed else ["sh", "-c", _LEAD_BY_OUTPUT, "sh"]

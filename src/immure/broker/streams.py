@@ -1,0 +1,30 @@
+"""The client's standard descriptors, which go inside as they are: a descriptor is a right that no wall takes back.
+
+A directory handed in would be the host's tree from there on (`openat(0, "..")` leaves any mount namespace), a disk its whole content.
+
+*Trust:* whoever typed the command may have redirected anything. *Fails:* closed: what is not known to be harmless is refused.
+"""
+
+import os
+import stat
+from collections.abc import Iterable
+
+from immure.errors import UsageError
+
+_HARMLESS_DEVICES = frozenset(os.makedev(1, minor) for minor in (3, 5, 7, 8, 9))
+"""null, zero, full, random, urandom (the kernel's admin-guide/devices.txt); the same major number has the machine's memory."""
+
+
+def check_streams(descriptors: Iterable[int]) -> None:
+    """Raises UsageError for anything but files, pipes, sockets and devices that hold nothing."""
+    for descriptor in descriptors:
+        status = os.fstat(descriptor)
+        kind = stat.S_IFMT(status.st_mode)
+        if kind in (stat.S_IFREG, stat.S_IFIFO, stat.S_IFSOCK) or (kind == stat.S_IFCHR and status.st_rdev in _HARMLESS_DEVICES):
+            continue
+        name = "directory" if kind == stat.S_IFDIR else "device"
+        raise UsageError(
+            f"a standard stream is a {name}, which would go through the wall",
+            code="usage.stream",
+            hint="redirect stdin, stdout and stderr from and to files or pipes",
+        )
