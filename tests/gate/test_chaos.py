@@ -12,9 +12,12 @@ from collections.abc import Callable
 from house import OK, PLACEHOLDER, POOL, TIMEOUT, Gate, Peer, allow, credentials, read_answer, virtual, world
 
 from immure.gate.brief import Brief
+from immure.wire.websocket import accept
 
 HOST = "api.example.com"
 CLIENTS = 100
+KEY = b"ZmFrZS1rZXktb2YtMTZiIQ=="
+SOCKET = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: " + KEY + b"\r\n\r\n"
 RESET = struct.pack("ii", 1, 0)
 
 ANSWERS = [
@@ -24,6 +27,7 @@ ANSWERS = [
     b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 5\r\n\r\nhello",
     b"HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n" + b"x" * 300_000,
     b"HTTP/1.1 101 Go\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhello",
+    b"HTTP/1.1 101 Go\r\n" + SOCKET.replace(b"Key: " + KEY, b"Accept: " + accept(KEY)) + b"\x81\x02hi\x88\x00",
     b"HTTP/1.0 200 OK\r\n\r\nhello",
     b"nonsense\r\n\r\n",
 ]
@@ -39,6 +43,8 @@ def requests(gate: Gate) -> list[bytes]:
         b"POST / HTTP/1.1\r\n" + host + b"Content-Length: 200000\r\n\r\n" + b"y" * 200_000,
         b"POST / HTTP/1.1\r\n" + host + secret + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
         b"GET / HTTP/1.1\r\n" + host + b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\nhello",
+        b"GET / HTTP/1.1\r\n" + host + secret + SOCKET + b"\x81\x82\0\0\0\0hi\x88\x80\0\0\0\0",
+        b"GET / HTTP/1.1\r\n" + host + secret + SOCKET + b"\x81\x02hi",
         b"POST /oauth/token HTTP/1.1\r\n" + host + b"Content-Length: 2\r\n\r\n{}",
         b"TRACE / HTTP/1.1\r\n" + host + b"\r\n",
         b"GET / HTTP/1.1\r\nHost: evil.example.com\r\n\r\n",

@@ -212,17 +212,6 @@ def test_a_secret_never_leaves_unencrypted(open_gate: Callable[..., Gate]) -> No
         gate.hang_up()
 
 
-def test_a_websocket_with_a_credential_is_answered_426(setting: Setting) -> None:
-    gate, served = setting
-    with gate.connect_tls(HOST) as client:
-        client.sendall(request(gate, BEARER, "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: x"))
-        head, _ = read_answer(client)
-        assert head.startswith(b"HTTP/1.1 426")
-        assert b"\r\nUpgrade: " in head
-    assert gate.event()["http_response"]["code"] == 426
-    assert not served.peers
-
-
 def test_a_rotated_secret_is_used_from_then_on_behind_the_same_placeholder(setting: Setting) -> None:
     gate, served = setting
     new = "fake-rotated-token-0123456789"

@@ -79,6 +79,9 @@ ANSWERS: list[tuple[str, Callable[[FakeOpenAI], dict[str, str]], int]] = [
     (WHOAMI, login, 200),
     (WHOAMI, lambda fake: {}, 401),
     ("POST auth.openai.com/oauth/revoke", lambda fake: {}, 200),
+    ("POST auth.openai.com/api/accounts/deviceauth/usercode", lambda fake: {}, 200),
+    ("POST auth.openai.com/api/accounts/deviceauth/token", lambda fake: {}, 403),
+    ("GET auth.openai.com/oauth/authorize?client_id=someone", lambda fake: {}, 400),
     ("GET auth.openai.com/", lambda fake: {}, 404),
     (TOKEN, lambda fake: {}, 400),
     ("GET ear.example/anything", lambda fake: {}, 200),
@@ -221,8 +224,9 @@ def test_tokens_are_plainly_fake_unlike_each_other_and_named() -> None:
         "refresh token 2",
         "id_token 2",
         "API key",
+        "personal access token",
     ]
-    assert len(set(secrets.values())) == 7
+    assert len(set(secrets.values())) == 8
     assert all("fake-" in secret for name, secret in secrets.items() if "id_token" not in name)
     assert account.describe(account.access_token) == "access token 2"
     assert (account.describe("x"), account.describe("")) == ("a token that is not ours", "no token")

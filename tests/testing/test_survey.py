@@ -104,22 +104,40 @@ def test_a_process_that_is_gone_is_no_error(survey: Survey) -> None:
     assert (survey.leaks, survey.unreadable) == ([], [])
 
 
+@contextmanager
+def ordinary_user() -> Iterator[int]:
+    """Root may read all, so root looks with the eyes of nobody; the effective user id."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        yield os.geteuid()
+    finally:
+        os.seteuid(user)
+
+
 def test_what_cannot_be_read_is_reported(survey: Survey) -> None:
     with tempfile.TemporaryDirectory() as top, running("") as pid:
-        os.chmod(top, 0o755)
         file, folder = os.path.join(top, "file"), os.path.join(top, "folder")
         os.close(os.open(file, os.O_CREAT, 0))
         os.mkdir(folder, 0)
-        user = os.geteuid()
-        if user == 0:  # Root may read all; look with the eyes of somebody else.
-            os.seteuid(65534)
-        try:
+        stranger = 1 if os.geteuid() else pid
+        for path in (top, file, folder):
+            os.chown(path, 65534 if stranger == pid else -1, -1)
+        with ordinary_user():
             survey.tree(top)
-            survey.process(1 if user else pid)
-        finally:
-            os.seteuid(user)
-    assert survey.leaks == []
-    assert {one.partition(": ")[0] for one in survey.unreadable} == {file, folder, f"memory of {1 if user else pid}"}
+            survey.process(stranger)
+    assert (survey.leaks, survey.closed) == ([], [])
+    assert {one.partition(": ")[0] for one in survey.unreadable} == {file, folder, f"memory of {stranger}"}
+
+
+def test_what_is_closed_to_us_by_somebody_else_is_only_noted_unless_it_was_asked_for(survey: Survey) -> None:
+    with ordinary_user():
+        survey.tree("/etc")
+        assert "/etc/shadow" in survey.closed
+        assert survey.unreadable == []
+        survey.tree("/proc/1/fd")
+        assert survey.unreadable == ["/proc/1/fd: Permission denied"]
 
 
 # (name, how to plant it below a directory)

@@ -14,7 +14,6 @@ _REASONS = {
     414: b"URI Too Long",
     417: b"Expectation Failed",
     421: b"Misdirected Request",
-    426: b"Upgrade Required",
     431: b"Request Header Fields Too Large",
     501: b"Not Implemented",
     502: b"Bad Gateway",
@@ -25,7 +24,6 @@ _REASONS = {
 _JSON: Headers = ((b"Content-Type", b"application/json"), (b"Cache-Control", b"no-store"))
 _ALSO: dict[int, Headers] = {
     405: ((b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),),
-    426: ((b"Upgrade", b"HTTP/1.1"),),  # RFC 9110 section 15.5.22 wants one named
     503: ((b"Retry-After", b"1"),),
 }
 

@@ -219,14 +219,8 @@ class Conversation:
                 return
             outgoing = Outgoing.of(outcome, sandbox.pairs_for(flow.host, flow.port))
             self._headers, self._credentials, self._outgoing = request.headers, sandbox.credentials, outgoing
-        if request.upgrade:
-            if outgoing.used and request.upgrade == b"websocket":
-                # Frames are not restored yet, so what a secret opened could not be kept from repeating it. Codex goes on with POST.
-                deny = Deny("websocket", "built-in", f"a WebSocket to {flow.host} is not opened with a credential: use plain HTTP")
-                self._refuse(request, request_id, deny, 426, "websocket_refused")
-                return
-            if request.upgrade != b"websocket" or request.framing is not Framing.NONE:
-                request = request._replace(upgrade=b"")
+        if request.upgrade and (request.upgrade != b"websocket" or request.method != b"GET" or request.framing is not Framing.NONE):
+            request = request._replace(upgrade=b"")  # what a WebSocket is not opened with (RFC 6455 section 4.1): the upstream says so
         forwarding = Forwarding(self, sandbox, request, request_id, allow, outgoing)
         self._handling = forwarding
         forwarding.start()
@@ -277,6 +271,7 @@ class Conversation:
         """Both sides speak another protocol from here on: the present request has no end any more."""
         self._read = False
         self._reader.switch()
+        self.stream.release(BY_OWNER)
         if self._reader.waiting:
             self._pump()
 

@@ -2,7 +2,8 @@
 
 Heads are written anew, chunked framing is taken off and put on; payload passes as it comes in both directions, each side holding the
 other back. If secrets went out with the request, the answer is restored: it was asked for unencoded and whole, and is refused if it
-comes otherwise, for a secret in a compressed or partial body could not be found.
+comes otherwise, for a secret in a compressed or partial body could not be found. A WebSocket that they opened is read frame by frame
+(`WebSocket`); without secrets it is a tunnel.
 
 Rules: a request is sent a second time only if it is certain that nothing came of the first: the connection had been kept from an
 earlier exchange, not one byte of an answer arrived, and the request changes nothing however often it is sent (RFC 9110 section 9.2.2).
@@ -11,17 +12,21 @@ earlier exchange, not one byte of an answer arrived, and the request changes not
 client's connection is cut off, which it sees.
 """
 
+import os
 from math import inf
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from immure.errors import PeerError
 from immure.gate.answer import problem
 from immure.gate.sandbox import Pairs, Sandbox
 from immure.gate.stream import BY_DIAL
 from immure.gate.upstream import Connection, Failure
+from immure.gate.websocket import WebSocket
 from immure.model import Allow, Decision, Deny
 from immure.rewrite import Credential, Restorer, Substituted, restore_headers
 from immure.wire.body import chunk, last_chunk
 from immure.wire.head import Framing, Headers, Request, Response, write_fields, write_request, write_response
+from immure.wire.websocket import handshake_objection
 
 if TYPE_CHECKING:
     from immure.gate.conversation import Conversation
@@ -31,7 +36,7 @@ DIAL_TIMEOUT: Final = 30.0
 
 _REPEATABLE: Final = frozenset([b"GET", b"HEAD", b"OPTIONS"])
 _OPEN_ENDED: Final = (Framing.CHUNKED, Framing.UNTIL_CLOSE)
-_NOT_WITH_SECRETS: Final = frozenset([b"accept-encoding", b"range", b"if-range"])
+_NOT_WITH_SECRETS: Final = frozenset([b"accept-encoding", b"range", b"if-range", b"sec-websocket-extensions"])
 _IDENTITY: Final = (b"Accept-Encoding", b"identity")
 _OF_CONNECTIONS: Final = (b"negotiate", b"ntlm")
 """Schemes that authenticate a connection and not a request (RFC 4559 section 6): such a connection serves nobody else."""
@@ -59,11 +64,11 @@ class Forwarding:
     # What differs from these is set as the exchange goes on; setting a dozen attributes for each request would cost 1 µs.
     _connection: Connection | None = None
     _answered = False  # the head of the final answer has come
-    _recorded = False  # the audit trail has it
     _reusable = False  # the upstream will keep the connection
     _close = False  # the client's connection ends with the answer
     _chunked = False  # the answer is passed on in chunks
     _tunnel = False
+    _socket: WebSocket | None = None  # in the tunnel, if secrets opened it
     _heads = b""  # to be passed on at the next flush
     _undecided: Response | None = None  # a head whose framing waits to see whether the whole body is at hand
     _restorer: Restorer | None = None  # begun for a body that comes in pieces
@@ -113,7 +118,10 @@ class Forwarding:
     # The request
 
     def body(self, data: bytes) -> None:
-        self._unsent.append(chunk(data) if self._request.framing is Framing.CHUNKED else data)
+        if self._socket is not None:
+            self._carry(self._socket, data, outward=True)
+        else:
+            self._unsent.append(chunk(data) if self._request.framing is Framing.CHUNKED else data)
 
     def body_end(self, trailers: Headers) -> None:
         if self._request.framing is Framing.CHUNKED:
@@ -135,7 +143,12 @@ class Forwarding:
             self._connection.finish()
             return
         self._give_up()
-        self._record(None, "the client closed the connection before it was answered")
+        if not self._answered:
+            self._record(None, "the client closed the connection before it was answered")
+
+    def _refuse_answer(self, code: str, reason: str) -> None:
+        self._give_up()
+        self.fail(Failure(502, code, reason))
 
     def _give_up(self) -> None:
         if self._connection is not None:
@@ -148,9 +161,11 @@ class Forwarding:
             self._write_head(response, Framing.NONE, None)
 
     def answered(self, response: Response) -> None:
-        if self._pairs and (objection := _unrestorable(response)):
-            self._give_up()
-            self.fail(Failure(502, "answer_not_restorable", f"the answer of {self._key.host} was not passed on: {objection}"))
+        if self._pairs and (why := _unrestorable(response)):
+            self._refuse_answer("answer_not_restorable", f"the answer of {self._key.host} was not passed on: {why}")
+            return
+        if self._pairs and response.framing is Framing.TUNNEL and (why := handshake_objection(self._request.headers, response.headers)):
+            self._refuse_answer("upstream_protocol", f"{self._key.host} answered with {why}")
             return
         self._answered = True
         self._record(response.status)
@@ -167,6 +182,8 @@ class Forwarding:
         self._write_head(response, framing, length)
         if framing is Framing.TUNNEL:
             self._tunnel = True
+            if self._pairs:
+                self._socket, self._pairs = WebSocket(self._pairs, self._known_pairs), ()
             self._client.switch()
 
     def _open_end(self) -> Framing:
@@ -186,7 +203,10 @@ class Forwarding:
         self._heads += head
 
     def payload(self, data: bytes) -> None:
-        self._payload.append(data)
+        if self._socket is not None:
+            self._carry(self._socket, data, outward=False)
+        else:
+            self._payload.append(data)
 
     def completed(self, trailers: Headers) -> None:
         self._pass_on(last_chunk(restore_headers(trailers, self._pairs) if trailers else ()))
@@ -229,6 +249,32 @@ class Forwarding:
             restorer = self._restorer = Restorer(self._pairs)
         return restorer.feed(body) + (restorer.finish() if whole else b"")
 
+    # A WebSocket that secrets opened
+
+    def _known_pairs(self) -> Pairs:
+        """All that may come back now; secrets are rotated while a WebSocket is open."""
+        return self._sandbox.pairs_for(self._key.host, self._key.port)
+
+    def _carry(self, websocket: WebSocket, data: bytes, *, outward: bool) -> None:
+        pieces, passed_on = (websocket.outward(data), self._unsent) if outward else (websocket.inward(data), self._payload)
+        try:
+            for piece in pieces:
+                passed_on.append(piece)
+        except PeerError as error:
+            self._end(websocket, f"the {'client' if outward else 'upstream'} sent {error.reason}")
+
+    def _end(self, websocket: WebSocket, why: str) -> None:
+        """Close both sides of a WebSocket because the framing was broken (RFC 6455 section 7.1.7)."""
+        self._record(101, f"the WebSocket was ended: {why}")
+        to_client, to_upstream = websocket.farewell(os.urandom(4))
+        self._unsent.append(to_upstream)
+        self._payload.append(to_client)
+        self.body_pause()
+        self._pass_on(b"")
+        if self._connection is not None:
+            self._connection.finish()
+        self._client.finished(close=True)
+
     def fail(self, failure: Failure) -> None:
         connection = self._connection
         self._client.stream.release(BY_DIAL)
@@ -242,9 +288,6 @@ class Forwarding:
             self._client.answer(self._request, failure.status, problem(failure.code, failure.reason, self._request_id, host=self._key.host))
 
     def _record(self, status: int | None, failure: str = "") -> None:
-        if self._recorded:
-            return
-        self._recorded = True
         decision: Decision = self._allow
         if status == 403 and failure:
             decision, failure = Deny("address", "built-in", failure), ""

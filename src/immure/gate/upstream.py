@@ -269,10 +269,10 @@ class Connection:
         self._pool.keep(self)
 
     def finish(self) -> None:
-        """Close once everything is sent: the other side of a tunnel has ended."""
+        """Close once everything is sent and had a chance to be read: the other side of a tunnel has ended."""
         self.exchange = None
         if self.stream is not None:
-            self.stream.finish(linger=False)
+            self.stream.finish(linger=True)
 
     def close(self) -> None:
         self.exchange = None

@@ -17,6 +17,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from immure.rewrite import is_placeholder
 from immure.testing.household import Household
 from immure.testing.leak import Needles
 from immure.testing.openai.account import Account
@@ -78,16 +79,23 @@ def show_sandbox(stage: Stage, pid: int, account: Account) -> None:
     carried = {name: value for name, value in variables.items() if name.startswith("CODEX_AUTH_")}
     stage.quote("\n".join(f"{name}={value}" for name, value in carried.items()))
     real = set(account.secrets().values()) | {account.account_id}
-    stage.check(carried and not real & set(variables.values()), "its environment carries placeholders, and no value of it is real")
+    stage.check(
+        carried and all(map(is_placeholder, carried.values())) and not real & set(variables.values()),
+        "its environment carries placeholders, and no value of it is real",
+    )
 
 
 def show_login(stage: Stage, pid: int, account: Account) -> None:
     with open(f"/proc/{pid}/root{HOME_INSIDE}/auth.json") as file:
         text = file.read()
     tokens = json.loads(text)["tokens"]
-    stage.quote("\n".join(f"{name}: {tokens[name]}" for name in ("access_token", "refresh_token", "account_id", "id_token")))
+    bearers = ("access_token", "refresh_token", "account_id")
+    stage.quote("\n".join(f"{name}: {tokens[name]}" for name in (*bearers, "id_token")))
     real = [*account.secrets().values(), account.account_id]
-    stage.check(not any(secret in text for secret in real), f"its {HOME_INSIDE}/auth.json holds placeholders only")
+    stage.check(
+        all(is_placeholder(tokens[name]) for name in bearers) and not any(secret in text for secret in real),
+        f"its {HOME_INSIDE}/auth.json holds placeholders only",
+    )
 
 
 def show_refresh(stage: Stage, fake: FakeOpenAI) -> None:
@@ -103,7 +111,7 @@ def show_refresh(stage: Stage, fake: FakeOpenAI) -> None:
 
 def show_theft(stage: Stage, fake: FakeOpenAI, trail: Sequence[dict[str, Any]], said: str) -> None:
     stage.check(all(word in said for word in ("denied_by_policy", ATTACKER)), "curl was answered, inside TLS, with why: denied_by_policy")
-    (denial,) = [event for event in trail if is_theft(event)] or [{}]
+    denial = next((event for event in trail if is_theft(event)), {})
     program = at(denial, "actor", "process", "file", "path")
     rule = at(denial, "firewall_rule", "name")
     stage.check(
@@ -138,12 +146,17 @@ def show_survey(stage: Stage, survey: Survey, where: str) -> None:
 
 
 def control(needles: Needles, secret: str) -> bool:
-    """Whether the detector finds a secret that is there: in the memory of another process."""
-    holder = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={"PLANTED": secret})
-    survey = Survey(needles=needles)
-    survey.process(holder.pid)
-    holder.communicate()
-    return any("memory" in leak.place for leak in survey.leaks) and any("environ" in leak.place for leak in survey.leaks)
+    """Whether the detector finds a secret that is there: in the environment and the memory of another process."""
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={"PATH": os.defpath, "PLANTED": secret}) as holder:
+        assert holder.stdin
+        assert holder.stdout
+        holder.stdin.write(b"\n")
+        holder.stdin.flush()
+        holder.stdout.readline()  # Until it answers it may not have its environment yet.
+        survey = Survey(needles=needles)
+        survey.process(holder.pid)
+        holder.stdin.close()
+    return all(any(place in leak.place for leak in survey.leaks) for place in ("memory", "environ"))
 
 
 def show(stage: Stage, fake: FakeOpenAI, house: Household, born: float) -> None:
@@ -157,6 +170,7 @@ def show(stage: Stage, fake: FakeOpenAI, house: Household, born: float) -> None:
         pid = agent_pid(events(house))
         stage.check(pid, "the audit trail knows who it is")
         if pid is None:
+            stage.quote(house.run("logs").stdout)
             return
         show_sandbox(stage, pid, fake.account)
 
@@ -221,7 +235,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--codex", required=True, metavar="PATH", help="the Codex CLI")
     options = parser.parse_args(arguments)
-    stage = Stage(sys.stdout, colour=sys.stdout.isatty() and "NO_COLOR" not in os.environ)
+    stage = Stage(sys.stdout, colour=sys.stdout.isatty() and not os.environ.get("NO_COLOR"))
     begun, born = time.monotonic(), time.time() - 1
     with FakeOpenAI(Script(*SCRIPT), ears=[ATTACKER]) as fake, Household(fake, codex=options.codex) as house:
         show(stage, fake, house, born)

@@ -1,4 +1,5 @@
-"""A small TLS server on loopback that writes down every request before it answers: HTTP/1.1, kept connections, streamed answers.
+"""A small TLS server on loopback that writes down every request before it answers: HTTP/1.1, kept connections, streamed answers,
+WebSockets.
 
 Not a general server: it reads requests by its own few lines rather than by the parser of the product, so that the two cannot be wrong
 in the same way, and it takes whatever is well-formed enough to record. One thread per connection.
@@ -17,11 +18,14 @@ from typing import Self
 
 from immure.testing.authority import Authority
 from immure.testing.record import Arrival, Record
+from immure.testing.websocket import WebSocket, accept
 
 MAX_HEAD = 256 * 1024
 MAX_BODY = 64 * 1024 * 1024
 IDLE = 60.0
 """Seconds that a connection may be silent, handshake included."""
+
+_SWITCHING = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %b\r\n\r\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +37,14 @@ class Answer:
     body: bytes | Iterable[bytes] = b""
 
 
-Application = Callable[[Arrival], Answer]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upgrade:
+    """The WebSocket that was asked for: the connection serves it, and ends with it."""
+
+    serve: Callable[[WebSocket], None]
+
+
+Application = Callable[[Arrival], Answer | Upgrade]
 
 
 class Server:
@@ -126,8 +137,13 @@ class Server:
                     stream.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
                 body = _read_body(fields, reader.readline, reader.read)
                 arrival = self.record.add(server_name=server_name, method=method, target=target, headers=headers, body=body)
+                answer = self._application(arrival)
+                if isinstance(answer, Upgrade):
+                    stream.sendall(_SWITCHING % accept(arrival.header("sec-websocket-key")).encode())
+                    answer.serve(WebSocket(reader.read, stream.sendall))
+                    return
                 keep = version == "HTTP/1.1" and fields.get("connection", "").lower() != "close"
-                _write(stream, self._application(arrival), head_only=method == "HEAD", keep=keep)
+                _write(stream, answer, head_only=method == "HEAD", keep=keep)
                 if not keep:
                     return
 

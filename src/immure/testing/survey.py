@@ -1,7 +1,8 @@
 """Go through the places where a running sandbox could hold a secret: files, environments, command lines, memory, output.
 
 Rules: what could not be read is reported and never counted as clean; a process or file that vanished meanwhile is not reported.
-Seen from outside, by root or by the user whose sandbox it is, who may read more than anyone inside.
+Seen from outside, by root or by the user whose sandbox it is, who may read more than anyone inside: a file of somebody else that is
+closed to that user is closed to the sandbox too, and only noted.
 
 Not a proof of absence: it sees one moment, and plain text only (see `leak`).
 """
@@ -30,6 +31,8 @@ class Survey:
     """Files last changed before this time (seconds since the epoch, by st_ctime) are passed over: a secret made later is not in them."""
     leaks: list[Leak] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
+    closed: list[str] = field(default_factory=list)
+    """Files and directories of other users that we may not read."""
     places: Counter[str] = field(default_factory=Counter)
     """How many places of each kind were searched: text, file, name, environment, command line, memory."""
     size: int = 0
@@ -62,7 +65,12 @@ class Survey:
     def tree(self, top: str, *, skip: Iterable[str] = ()) -> None:
         """Search all below a directory: regular files, the names of everything, targets of symbolic links. `skip`: not to be entered."""
         skipped = frozenset(skip)
-        for directory, folders, files in os.walk(top, onerror=self._missed):
+
+        def not_entered(error: OSError) -> None:
+            missed = self._missed if error.filename == top else self._entry_missed
+            missed(error, error.filename)
+
+        for directory, folders, files in os.walk(top, onerror=not_entered):
             self._search(iter([(0, "\n".join(folders + files).encode(errors="surrogateescape"))]), f"names in {directory}", "name")
             for path in (os.path.join(directory, name) for name in folders + files):
                 self._file(path)
@@ -116,7 +124,7 @@ class Survey:
             with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK), "rb", buffering=0) as file:
                 self._search(((file.tell() - len(data), data) for data in iter(lambda: file.read(_CHUNK), b"")), path, "file")
         except OSError as error:
-            self._missed(error, path)
+            self._entry_missed(error, path)
 
     def _search(self, pieces: Iterator[tuple[int, bytes]], place: str, kind: str) -> None:
         """Search pieces with the offset of each; adjacent ones are joined by the window that could lie across."""
@@ -131,3 +139,13 @@ class Survey:
     def _missed(self, error: OSError, place: str = "") -> None:
         if error.errno not in (errno.ENOENT, errno.ESRCH):
             self.unreadable.append(f"{place or error.filename}: {error.strerror}")
+
+    def _entry_missed(self, error: OSError, path: str) -> None:
+        try:
+            closed = error.errno == errno.EACCES and os.lstat(path).st_uid != os.geteuid()
+        except OSError as gone:
+            error, closed = gone, False
+        if closed:
+            self.closed.append(path)
+        else:
+            self._missed(error, path)

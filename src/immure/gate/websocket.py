@@ -1,0 +1,110 @@
+"""The frames of a WebSocket that a secret opened: outward as they came, inward with every secret turned back into its placeholder.
+
+What the upstream sends is framed anew, since a placeholder has another length: a message goes on as it arrives, in fragments, and only
+bytes that may be the beginning of a secret wait for its next fragment; none waits when the message has ended. Nothing here reads or
+writes a socket.
+
+Rules: the frames of either side are checked before they are passed on. Secrets that are rotated while the WebSocket is open are looked
+for from the next message on, beside those before them. What seems to be a secret cut off by the end of a control frame is left out:
+servers cut a reason to the 123 octets that fit.
+
+*Trust:* both sides choose every byte of their direction. *Fails:* `PeerError`, when all that came before has been given out; `farewell`
+is what to tell both.
+"""
+
+from collections.abc import Callable, Iterator
+
+from immure.gate.sandbox import Pairs
+from immure.rewrite import Restorer
+from immure.rewrite.restore import MINIMUM_SECRET
+from immure.wire.websocket import MAX_CONTROL, PROTOCOL_ERROR, Control, FrameReader, Head, Opcode, write_control, write_data, write_head
+
+
+class WebSocket:
+    """Both directions of one. `pairs` are the secrets that it was opened beside; `current` gives those that hold now."""
+
+    __slots__ = ("_client", "_current", "_final", "_known", "_opcode", "_pairs", "_restorer", "_sought", "_upstream")
+
+    def __init__(self, pairs: Pairs, current: Callable[[], Pairs]) -> None:
+        self._client = FrameReader(masked=True)
+        self._upstream = FrameReader(masked=False)
+        self._current = current
+        self._known = self._pairs = self._sought = pairs
+        # The message that the upstream is sending. The restorer serves one after another, for nothing is left in it after the last frame.
+        self._restorer = Restorer(self._sought)
+        self._opcode = Opcode.CONTINUATION  # of the next fragment that the client gets
+        self._final = False  # its last frame has begun
+
+    def outward(self, data: bytes) -> Iterator[bytes]:
+        """What the client sent, for the upstream. Raises PeerError."""
+        reader = self._client
+        reader.feed(data)
+        while (event := reader.next_event()) is not None:
+            if isinstance(event, bytes):
+                yield event
+            elif isinstance(event, Head):
+                yield write_head(event)
+            else:
+                yield write_control(event)
+
+    def inward(self, data: bytes) -> Iterator[bytes]:
+        """What the upstream sent, for the client. Raises PeerError."""
+        reader = self._upstream
+        reader.feed(data)
+        while (event := reader.next_event()) is not None:
+            if isinstance(event, bytes):
+                yield self._restored(event)
+            elif isinstance(event, Control):
+                yield self._control(event)
+            else:
+                if event.opcode is not Opcode.CONTINUATION:
+                    self._opcode = event.opcode
+                    self._look_for(self._secrets())
+                self._final = event.final
+                if not event.length:
+                    yield self._restored(b"")
+
+    def _secrets(self) -> Pairs:
+        current = self._current()
+        if current is not self._known:
+            self._known = current
+            self._pairs = tuple(dict.fromkeys((*self._pairs, *current)))
+        return self._pairs
+
+    def _look_for(self, pairs: Pairs) -> None:
+        if pairs is not self._sought:
+            self._sought, self._restorer = pairs, Restorer(pairs)
+
+    def _restored(self, payload: bytes) -> bytes:
+        last = self._final and not self._upstream.left
+        certain = self._restorer.feed(payload)
+        if last:
+            certain += self._restorer.finish()
+        elif not certain:
+            return b""
+        opcode, self._opcode = self._opcode, Opcode.CONTINUATION
+        return write_data(opcode, certain, final=last)
+
+    def _control(self, control: Control) -> bytes:
+        if not control.payload:
+            return write_control(control)
+        restorer = Restorer(self._secrets())  # not that of the message that it may stand in the middle of
+        payload = restorer.feed(control.payload)
+        held = restorer.finish()
+        if len(held) < MINIMUM_SECRET:
+            payload += held
+        end = MAX_CONTROL
+        while control.opcode is Opcode.CLOSE and len(payload) > end and payload[end] & 0xC0 == 0x80:
+            end -= 1  # a reason is UTF-8 (RFC 6455 section 5.5.1), and not to be cut within a character
+        return write_control(control._replace(payload=payload[:end]))
+
+    def farewell(self, key: bytes) -> tuple[bytes, bytes]:
+        """What tells client and upstream that the framing was broken: a Close each, or nothing where none can be said any more.
+
+        `key` masks what the upstream gets: four bytes that nobody can foresee (RFC 6455 section 10.3).
+        """
+        code = PROTOCOL_ERROR.to_bytes(2)
+        to_client = b"" if self._upstream.closed else write_control(Control(Opcode.CLOSE, code, b""))
+        if self._client.closed or self._client.left:
+            return to_client, b""
+        return to_client, write_control(Control(Opcode.CLOSE, code, key))
