@@ -10,6 +10,7 @@ import sys
 
 from immure.broker.service import Service
 from immure.errors import ImmureError
+from immure.launcher import kernel
 from immure.paths import Paths
 
 
@@ -30,6 +31,7 @@ def main(report: int) -> None:
     for descriptor in (report, report + 1):
         os.set_inheritable(descriptor, False)
     os.umask(0o077)
+    kernel.hide_memory()
     try:
         asyncio.run(_serve(report))
     except ImmureError as error:

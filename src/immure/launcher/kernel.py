@@ -80,6 +80,11 @@ def set_dumpable() -> None:
     _prctl(_PR_SET_DUMPABLE, 1)
 
 
+def hide_memory() -> None:
+    """No core file, and no other program of the same user reads this process's memory (PR_SET_DUMPABLE)."""
+    _prctl(_PR_SET_DUMPABLE, 0)
+
+
 def no_new_privileges() -> None:
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
 
