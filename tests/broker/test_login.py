@@ -37,8 +37,8 @@ def test_first_use_imports_and_says_what_it_does(machine, server) -> None:
     assert login.claims["email"] == "ann@example.com"
     copied = "it is copied, encrypted, into the vault. Codex inside gets placeholders."
     assert machine.said == [
-        f"immure uses the ChatGPT login of {machine.home}/auth.json: {copied}",
-        "From now on immure renews this login, and writes the new tokens back to that file for the Codex outside.",
+        f"The ChatGPT login of {machine.home}/auth.json is used: {copied}",
+        "From now on immure renews it, and writes the new tokens back to that file for the Codex outside.",
     ]
     assert machine.activities == ["imported"]
     assert not server.seen

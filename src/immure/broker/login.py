@@ -275,9 +275,9 @@ def _announcement(found: ImportedLogin, source: str, held: Lineage | None) -> li
     if held is not None and held.kind == found.kind:
         return [f"The Codex login in {source} is newer than the one in the vault, and takes its place."]
     what = "ChatGPT login" if found.kind == "chatgpt" else "API key"
-    sentences = [f"immure uses the {what} of {source}: it is copied, encrypted, into the vault. Codex inside gets placeholders."]
+    sentences = [f"The {what} of {source} is used: it is copied, encrypted, into the vault. Codex inside gets placeholders."]
     if found.kind == "chatgpt":
-        sentences.append("From now on immure renews this login, and writes the new tokens back to that file for the Codex outside.")
+        sentences.append("From now on immure renews it, and writes the new tokens back to that file for the Codex outside.")
         if "api_key" in found.secrets:
             sentences.append("The file holds an API key too: the subscription is used, the API key is not.")
     return sentences

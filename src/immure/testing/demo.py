@@ -237,7 +237,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     stage = Stage(sys.stdout, colour=sys.stdout.isatty() and not os.environ.get("NO_COLOR"))
     begun, born = time.monotonic(), time.time() - 1
-    with FakeOpenAI(Script(*SCRIPT), ears=[ATTACKER]) as fake, Household(fake, codex=options.codex) as house:
+    with FakeOpenAI(Script(*SCRIPT), ears=[ATTACKER], websocket=True) as fake, Household(fake, codex=options.codex) as house:
         show(stage, fake, house, born)
     verdict = f"{stage.failed} checks FAILED" if stage.failed else "All of it was observed"
     stage.heading(f"{verdict}, in {time.monotonic() - begun:.1f} s")
