@@ -4,7 +4,8 @@ import errno
 import os
 import resource
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -95,23 +96,27 @@ def test_something_else_in_its_place_is_refused(trail: Path) -> None:
     assert caught.value.hint
 
 
-@pytest.fixture
-def room() -> Iterator[Callable[[int], None]]:
-    """Files of this process may grow to that many bytes; Python ignores SIGXFSZ, so that write(2) fails as on a full disk."""
+@contextmanager
+def room(size: int) -> Iterator[None]:
+    """Files of this process may grow to that many bytes; Python ignores SIGXFSZ, so that write(2) fails as on a full disk.
+
+    For no longer than it must be: the test run's own output may be a file.
+    """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_line_that_does_not_fit_is_an_error_and_the_next_one_is_kept(trail: Path, room: Callable[[int], None]) -> None:
+def test_a_line_that_does_not_fit_is_an_error_and_the_next_one_is_kept(trail: Path) -> None:
     sink = Sink(str(trail))
-    room(4)
-    with pytest.raises(HostError, match=os.strerror(errno.EFBIG)) as caught:
+    with room(4), pytest.raises(HostError, match=os.strerror(errno.EFBIG)) as caught:
         sink.write(b"123456\n")
     assert caught.value.code == "audit.write"
     assert str(trail.parent) in caught.value.hint
     assert trail.read_bytes() == b"1234"
-    room(100)
     sink.write(b"7\n")
     sink.close()
     assert trail.read_bytes().splitlines()[-1] == b"7"

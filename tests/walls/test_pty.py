@@ -44,11 +44,11 @@ def test_the_size_follows(home: Household) -> None:
 
 
 def test_an_interrupt_is_for_the_program_in_the_foreground(bash: Screen) -> None:
-    bash.press(b"echo run''ning; sleep 60\n")
+    bash.press(b"sh -c 'echo run\"\"ning; exec sleep 60'\n")
     bash.expect("running")
     bash.press(CTRL_C)
     bash.expect(f"{128 + signal.SIGINT} > ")
-    bash.press(b"(echo run''ning; sleep 60)\n")
+    bash.press(b"sh -c 'echo run\"\"ning; exec sleep 60'\n")
     bash.expect("running")
     bash.press(CTRL_BACKSLASH)
     bash.expect(f"{128 + signal.SIGQUIT} > ")
@@ -57,7 +57,7 @@ def test_an_interrupt_is_for_the_program_in_the_foreground(bash: Screen) -> None
 
 
 def test_jobs_are_stopped_and_go_on(bash: Screen) -> None:
-    bash.press(b"sh -c 'echo run''ning; read -r word; echo got $word'\n")
+    bash.press(b"sh -c 'echo run\"\"ning; read -r word; echo got $word'\n")
     bash.expect("running")
     bash.press(CTRL_Z)
     bash.expect("Stopped")

@@ -151,6 +151,8 @@ class Launcher:
         _, status = os.waitpid(sandbox.pid, 0)
         sandbox.line.close()
         os.close(sandbox.pidfd)
+        if sandbox.report is not None:
+            _close(sandbox.report[1])  # nobody asked for it in time
         if sandbox is self._spare:
             self._spare, self._ahead = None, False  # whoever asks next is told why
             return
