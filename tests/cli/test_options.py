@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from immure import client
@@ -55,6 +55,7 @@ def test_what_is_not_understood_is_left_to_click(argv: list[str]) -> None:
     assert options.read(argv) is None
 
 
+@settings(max_examples=300)
 @given(WORDS)
 def test_click_reads_the_same(argv: list[str]) -> None:
     quick = options.read(argv)

@@ -62,8 +62,16 @@ def _merge(outer: Values, inner: Values) -> Values:
     return merged
 
 
+class Untouched(click.Command):
+    """Takes every word as it stands: `--`, which click would eat, is for the agent too."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.params["command"] = tuple(args)
+        return []
+
+
 def _launch_command(name: str) -> click.Command:
-    """`run` takes the options of a launch; `codex` takes none, so that every word after it reaches Codex untouched."""
+    """`run` takes the options of a launch; `codex` takes none, so that every word after it reaches Codex."""
 
     @click.pass_context
     def launch(context: click.Context, /, command: tuple[str, ...], **parameters: Any) -> None:
@@ -72,11 +80,12 @@ def _launch_command(name: str) -> click.Command:
         values = _merge(_values(context.obj), _values(parameters)) if parameters else _values(context.obj)
         context.exit(client.launch(name, values, list(command)))
 
-    is_run = name == "run"
-    words = click.argument("command", nargs=-1, type=click.UNPROCESSED, required=is_run, metavar="-- CMD…" if is_run else "[ARG…]")
-    settings = {"ignore_unknown_options": not is_run, "allow_interspersed_args": False}
-    function = words(launch_options(launch) if is_run else launch)
-    return click.command(name, help=_VERBS[name], context_settings=settings, add_help_option=is_run)(function)
+    if name == "codex":
+        words = click.argument("command", nargs=-1, metavar="[ARG…]")
+        return click.command(name, cls=Untouched, help=_VERBS[name], add_help_option=False)(words(launch))
+    words = click.argument("command", nargs=-1, type=click.UNPROCESSED, required=True, metavar="-- CMD…")
+    settings = {"allow_interspersed_args": False}
+    return click.command(name, help=_VERBS[name], context_settings=settings)(words(launch_options(launch)))
 
 
 @click.group(
