@@ -34,7 +34,7 @@ from immure.providers import Login
 from immure.sandbox import spec, system
 
 _PATIENCE = 5.0
-"""Seconds for a gate to write its last audit lines."""
+"""Seconds for a gate to write its last audit lines, and for a killed process to be gone."""
 
 
 class Ended(Exception):
@@ -133,7 +133,7 @@ class Session:
         launcher = self._house.launcher
         self._gate = GateLine(self._house.nursery.gate(), self._answer, self.end)
         self._prepared = launcher.prepare(self.identifier)
-        certificate, sockets = await asyncio.gather(self._gate.certificate, self._prepared)
+        certificate, (*sockets, _) = await asyncio.gather(self._gate.certificate, self._prepared)
         self._go_on()
         self._gate.serve(self._brief(plan), self._trail.writer, sockets)
         complete = replace(plan.spec, files=plan.system.files(certificate))
@@ -207,12 +207,25 @@ class Session:
             await self._house.rotate(answer.login)
         return answer.status, answer.headers, answer.body
 
+    async def _gone(self, pidfd: int) -> None:
+        """Wait for the end of the first process inside, and so of all: a launcher that has died tells nobody."""
+        loop = asyncio.get_running_loop()
+        gone = asyncio.Event()
+        loop.add_reader(pidfd, gone.set)
+        try:
+            await asyncio.wait_for(gone.wait(), _PATIENCE)
+        except TimeoutError:
+            pass  # in a system call that cannot be interrupted; there is no more to do
+        finally:
+            loop.remove_reader(pidfd)
+
     async def _clean(self) -> None:
         """Leave nothing behind."""
         if self._prepared is not None:
             self._house.launcher.end(self.identifier)
             await asyncio.wait([self._house.launcher.exited(self.identifier)])
             if not self._prepared.cancel() and self._prepared.exception() is None:
+                await self._gone(self._prepared.result()[-1])
                 close_all(self._prepared.result())
             self._house.launcher.forget(self.identifier)
         os.close(self._trail.writer)

@@ -115,7 +115,7 @@ class Launcher:
         """Pass on what a sandbox has reported, as soon as there is somebody to tell."""
         if sandbox.report is not None and sandbox.identifier:
             message, descriptors = sandbox.report
-            channel.send(self._broker, {**message, "id": sandbox.identifier}, descriptors)
+            channel.send(self._broker, {**message, "id": sandbox.identifier}, [*descriptors, sandbox.pidfd])
             _close(descriptors)
             sandbox.report = None
 
