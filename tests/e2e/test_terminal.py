@@ -19,8 +19,11 @@ from immure.testing.openai.service import FakeOpenAI
 
 # What Codex asks of a terminal before it draws, and what an xterm would say: cursor position, attributes, keyboard protocol.
 QUERIES = {b"\x1b[6n": b"\x1b[1;1R", b"\x1b[c": b"\x1b[?62;c", b"\x1b[?u": b"\x1b[?0u"}
+QUERY = re.compile(b"|".join(map(re.escape, QUERIES)))
 CONTROLS = re.compile(rb"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b\[[0-9;?<>=]*[ -/]*[@-~]|\x1b[()][A-Z0-9]|\x1b[=>78]")
 CTRL_C, ENTER = b"\x03", b"\r"
+PATIENCE, STILL = 30.0, 0.3
+"""Seconds until something counts as not happening, and without output until a screen counts as still."""
 
 
 class Terminal:
@@ -31,6 +34,7 @@ class Terminal:
         self.drawn = b""
         self._side = side
         self._fresh = b""
+        self._unanswered = b""
 
     def settings(self) -> list[Any]:
         """The line discipline's settings (termios(3)), the same from either side."""
@@ -42,39 +46,46 @@ class Terminal:
     def resize(self, rows: int, columns: int) -> None:
         fcntl.ioctl(self._side, termios.TIOCSWINSZ, struct.pack("4H", rows, columns, 0, 0))
 
-    def expect(self, text: str, seconds: float = 30) -> None:
-        """Read until `text` was drawn, white space and control sequences aside; forget what was drawn before."""
-        wanted = "".join(text.split()).encode()
-        deadline = time.monotonic() + seconds
-        while True:
-            drawn = b"".join(CONTROLS.sub(b"", self._fresh).split())
-            if wanted in drawn:
-                self._fresh = b""
-                return
-            left = deadline - time.monotonic()
-            assert left > 0, f"{text!r} was not drawn, but: {drawn[-2000:].decode(errors='replace')}"
-            assert self._read(left), f"the program ended before {text!r} was drawn: {drawn[-2000:].decode(errors='replace')}"
+    def expect(self, text: str, *, pressing: bytes = b"") -> None:
+        """Read until `text` was drawn, white space and control sequences aside; forget what was drawn before.
 
-    def status(self, seconds: float = 20) -> int:
-        """Read to the end and return the exit status."""
-        deadline = time.monotonic() + seconds
+        `pressing`: keys to press whenever nothing moves on the screen. Codex throws away what is typed before a dialogue stands, and
+        gives up if keys come while it does (0.169.0).
+        """
+        wanted = "".join(text.split()).encode()
+        deadline = time.monotonic() + PATIENCE
+        while wanted not in (drawn := b"".join(CONTROLS.sub(b"", self._fresh).split())):
+            shown = drawn[-2000:].decode(errors="replace")
+            assert time.monotonic() < deadline, f"{text!r} was not drawn, but: {shown}"
+            if not self._read():
+                assert self.program.poll() is None, f"the program ended before {text!r} was drawn: {shown}"
+                self.press(pressing)
+        self._fresh = b""
+
+    def status(self, *, pressing: bytes = b"") -> int:
+        """Read to the end and return the exit status; `pressing` as for `expect`."""
+        deadline = time.monotonic() + PATIENCE
         while self.program.poll() is None and time.monotonic() < deadline:
-            self._read(0.05)
+            if not self._read():
+                self.press(pressing)
         return self.program.wait(0)
 
-    def _read(self, seconds: float) -> bool:
-        ready, _, _ = select.select([self._side], [], [], min(seconds, 0.5))
+    def _read(self) -> bool:
+        """Take in what is drawn within a moment; whether anything was."""
+        ready, _, _ = select.select([self._side], [], [], STILL)
         if not ready:
-            return self.program.poll() is None
+            return False
         try:
             data = os.read(self._side, 65536)
         except OSError:  # EIO: nobody holds the other side any more
             return False
         self._fresh += data
         self.drawn += data
-        for query, answer in QUERIES.items():
-            if query in data:
-                self.press(answer)
+        # Each is answered, in order, also when a read ends within it.
+        self._unanswered += data
+        for query in QUERY.findall(self._unanswered):
+            self.press(QUERIES[query])
+        self._unanswered = QUERY.split(self._unanswered)[-1][-3:]
         return True
 
 
@@ -100,22 +111,19 @@ def test_a_conversation_in_a_terminal(fake: FakeOpenAI, home: Household) -> None
     with terminal(home, "codex") as screen:
         before = screen.settings()
         screen.expect("Trust and continue")
-        screen.press(ENTER)
-        screen.expect("Ask Codex to do anything")
+        screen.expect("Ask Codex to do anything", pressing=ENTER)
         screen.press(b"hello")
         screen.expect("hello")
-        screen.press(ENTER)
-        screen.expect("Greetings from the model")
+        screen.expect("Greetings from the model", pressing=ENTER)
         assert screen.settings() != before, "an interactive program has the terminal raw"
-        screen.press(CTRL_C)
-        assert screen.status() == 0
+        assert screen.status(pressing=CTRL_C) == 0
         assert screen.settings() == before
     assert not any(secret.encode() in screen.drawn for secret in fake.account.secrets().values())
 
 
 def test_the_size_of_the_window_is_known_inside_and_follows(home: Household) -> None:
     with terminal(
-        home, "run", "--", "bash", "-c", "trap 'stty size' WINCH; stty size; while :; do read -r -t 30 line && exit 7; done"
+        home, "run", "--", "bash", "-c", "trap 'stty size' WINCH; stty size; while :; do read -r -t 0.2 line && exit 7; done"
     ) as screen:
         screen.expect("40 120")
         screen.resize(50, 132)
@@ -125,7 +133,7 @@ def test_the_size_of_the_window_is_known_inside_and_follows(home: Household) -> 
 
 
 def test_a_key_for_an_interrupt_reaches_the_program_inside(home: Household) -> None:
-    with terminal(home, "run", "--", "bash", "-c", "trap 'echo caught; exit 3' INT; echo ready; while :; do read -r -t 30; done") as screen:
+    with terminal(home, "run", "--", "bash", "-c", "trap 'echo caught; exit 3' INT; echo ready; while :; do read -r -t 0.2; done") as screen:
         before = screen.settings()
         screen.expect("ready")
         screen.press(CTRL_C)
