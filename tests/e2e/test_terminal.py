@@ -133,7 +133,8 @@ def test_the_size_of_the_window_is_known_inside_and_follows(home: Household) -> 
 
 
 def test_a_key_for_an_interrupt_reaches_the_program_inside(home: Household) -> None:
-    with terminal(home, "run", "--", "bash", "-c", "trap 'echo caught; exit 3' INT; echo ready; while :; do read -r -t 0.2; done") as screen:
+    script = "trap 'echo caught; exit 3' INT; echo ready; while :; do read -r -t 0.2; done"
+    with terminal(home, "run", "--", "bash", "-c", script) as screen:
         before = screen.settings()
         screen.expect("ready")
         screen.press(CTRL_C)
