@@ -27,14 +27,14 @@ from immure.broker.plan import Plan, Request
 from immure.broker.streams import check_streams
 from immure.broker.trail import Trail
 from immure.config.settings import Settings
-from immure.errors import EXIT_LAUNCH, ImmureError
+from immure.errors import EXIT_LAUNCH, Fault, ImmureError
 from immure.gate.brief import Brief
 from immure.launcher.ownership import staged
 from immure.providers import Login
 from immure.sandbox import spec, system
 
-_PATIENCE = 5.0
-"""Seconds for a gate to write its last audit lines, and for a killed process to be gone."""
+_PATIENCE = 15.0
+"""Seconds for what takes milliseconds: for namespaces and gate to be made, a killed process to be gone, the last audit lines to be read."""
 
 
 class Ended(Exception):
@@ -133,7 +133,13 @@ class Session:
         launcher = self._house.launcher
         self._gate = GateLine(self._house.nursery.gate(), self._answer, self.end)
         self._prepared = launcher.prepare(self.identifier)
-        certificate, (*sockets, _) = await asyncio.gather(self._gate.certificate, self._prepared)
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                certificate, (*sockets, _) = await asyncio.gather(self._gate.certificate, self._prepared)
+        except TimeoutError:
+            raise Fault(
+                "launcher or nursery does not answer", code="sandbox.late", hint="immure stop, and run it again: a new broker starts both"
+            ) from None
         self._go_on()
         self._gate.serve(self._brief(plan), self._trail.writer, sockets)
         complete = replace(plan.spec, files=plan.system.files(certificate))
@@ -223,8 +229,9 @@ class Session:
         """Leave nothing behind."""
         if self._prepared is not None:
             self._house.launcher.end(self.identifier)
-            await asyncio.wait([self._house.launcher.exited(self.identifier)])
-            if not self._prepared.cancel() and self._prepared.exception() is None:
+            await asyncio.wait([self._house.launcher.exited(self.identifier)], timeout=_PATIENCE)
+            self._prepared.cancel()
+            if not self._prepared.cancelled() and self._prepared.exception() is None:
                 await self._gone(self._prepared.result()[-1])
                 close_all(self._prepared.result())
             self._house.launcher.forget(self.identifier)

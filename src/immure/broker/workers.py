@@ -21,6 +21,10 @@ _QUIET = 0.005
 """Seconds after which the next gate is made ahead: not while the sandbox of the last one is starting."""
 
 
+_PATIENCE = 5.0
+"""Seconds for a worker to end."""
+
+
 def _start(module: str, *inherited: int) -> tuple[subprocess.Popen[bytes], socket.socket]:
     ours, theirs = channel.pair()
     with theirs:
@@ -29,6 +33,15 @@ def _start(module: str, *inherited: int) -> tuple[subprocess.Popen[bytes], socke
         passed = [theirs.fileno(), *inherited]
         process = subprocess.Popen(command, pass_fds=passed, env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
     return process, ours
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """It ends when its channel is closed; one that does not, hangs."""
+    try:
+        process.wait(_PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 class Launcher:
@@ -86,7 +99,7 @@ class Launcher:
 
     def close(self) -> None:
         self._line.close()
-        self._process.wait()
+        _end(self._process)
 
     def _died(self) -> None:
         self._dead = True
@@ -155,7 +168,7 @@ class Nursery:
 
     def close(self) -> None:
         self._line.close()
-        self._process.wait()
+        _end(self._process)
 
 
 def _has_peer(sock: socket.socket) -> bool:
