@@ -5,20 +5,17 @@ of one process exclude each other exactly as two processes do, and kill -9 relea
 holders lock two different files of one name.
 """
 
-import fcntl
 import hashlib
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from immure import flock
 from immure.errors import HostError
 
 PATIENCE: Final = 120.0
 """Seconds to wait for a holder, which at worst waits for a slow upstream itself."""
-_STEP: Final = 0.01
-"""Seconds between two tries: flock(2) has no time limit, and a signal cannot interrupt it in a thread."""
 
 
 @contextmanager
@@ -30,23 +27,14 @@ def holding(directory: str, name: str, patience: float = PATIENCE) -> Iterator[N
     except OSError as error:
         raise HostError(f"cannot open the lock {path}: {error.strerror}", code="vault.lock", hint=f"ls -l {path}") from None
     try:
-        deadline = time.monotonic() + patience
-        while not _try(fd):
-            if time.monotonic() > deadline:
-                raise HostError(
-                    f"another immure process has been holding {name} for {patience:.0f} seconds",
-                    code="vault.busy",
-                    hint=f"see which: fuser {path}",
-                )
-            time.sleep(_STEP)
+        try:
+            flock.acquire(fd, patience)
+        except TimeoutError:
+            raise HostError(
+                f"another immure process has been holding {name} for {patience:.0f} seconds",
+                code="vault.busy",
+                hint=f"see which: fuser {path}",
+            ) from None
         yield
     finally:
         os.close(fd)
-
-
-def _try(fd: int) -> bool:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

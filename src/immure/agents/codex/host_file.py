@@ -10,15 +10,14 @@ stay as they are, and so do mode and owner. A link is followed: what it leads to
 *Trust:* the directory is the user's own. *Fails:* OSError, TimeoutError among them, with the old file in its place.
 """
 
-import fcntl
 import json
 import os
 import stat
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
+from immure import flock
 from immure.agents.codex.login_file import ImportedLogin, read_login, timestamp
 from immure.errors import UsageError
 from immure.model import Secret
@@ -26,7 +25,6 @@ from immure.model import Secret
 _LOCKS: Final = ("auth.lock", "auth.json.lock")
 PATIENCE: Final = 5.0
 """Seconds to wait for Codex, which holds its locks for as long as it takes to write a small file."""
-_STEP: Final = 0.01
 _DRAFT: Final = ".auth-immure"
 """One name, so that what a killed process left is overwritten by the next; the locks keep two writers apart."""
 _TOKENS: Final = ("id_token", "access_token", "refresh_token")
@@ -57,28 +55,19 @@ def give_tokens(
 
 @contextmanager
 def _locked(directory: str, patience: float) -> Iterator[None]:
-    deadline = time.monotonic() + patience
     held: list[int] = []
     try:
         for name in _LOCKS:
             fd = os.open(os.path.join(directory, name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             held.append(fd)
-            while not _try(fd):
-                if time.monotonic() > deadline:
-                    raise TimeoutError(f"Codex has been holding {name} for {patience:.0f} seconds")
-                time.sleep(_STEP)
+            try:
+                flock.acquire(fd, patience)
+            except TimeoutError:
+                raise TimeoutError(f"Codex has been holding {name} for {patience:.0f} seconds") from None
         yield
     finally:
         for fd in held:
             os.close(fd)
-
-
-def _try(fd: int) -> bool:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _replace(path: str, content: bytes, status: os.stat_result) -> None:
