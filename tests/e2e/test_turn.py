@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from real_codex import EAR, EXEC, Immure
+from real_codex import EAR, EXEC, Immure, assert_no_leak
 
 from immure.testing.household import Household
 from immure.testing.leak import Needles
@@ -40,15 +40,6 @@ def codex_pid(home: Household) -> int:
     pids = [one["actor"]["process"]["pid"] for one in events(home) if one.get("dst_endpoint", {}).get("hostname") == "chatgpt.com"]
     pid: int = pids[-1]
     return pid
-
-
-def assert_no_leak(fake: FakeOpenAI, home: Household, *said: str) -> None:
-    survey = Survey(needles=Needles(fake.account.secrets()))
-    survey.tree(home.workspace)
-    survey.tree(home.immure_home)
-    for text in said:
-        survey.text(text.encode(), "output")
-    assert (survey.leaks, survey.unreadable) == ([], [])
 
 
 @pytest.mark.parametrize("model", [(), ("-m", "gpt-5.5")], ids=["code mode", "function calls"])

@@ -5,14 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from real_codex import EAR, Immure
+from real_codex import EAR, Immure, assert_no_leak
 
 from immure.testing.household import Household
-from immure.testing.leak import Needles
 from immure.testing.openai.scenario import Expire, Say, Shell
 from immure.testing.openai.service import FakeOpenAI
 from immure.testing.record import Arrival
-from immure.testing.survey import Survey
 
 RESPONSES = "/backend-api/codex/responses"
 
@@ -26,15 +24,6 @@ def fake() -> Iterator[FakeOpenAI]:
 def arrivals(fake: FakeOpenAI, method: str) -> list[Arrival]:
     """The requests for responses with a method; MESSAGE for what came over a WebSocket."""
     return [one for one in fake.record.all(host="chatgpt.com", path=RESPONSES) if one.method == method]
-
-
-def assert_no_leak(fake: FakeOpenAI, home: Household, *said: str) -> None:
-    survey = Survey(needles=Needles(fake.account.secrets()))
-    survey.tree(home.workspace)
-    survey.tree(home.immure_home)
-    for text in said:
-        survey.text(text.encode(), "output")
-    assert (survey.leaks, survey.unreadable) == ([], [])
 
 
 @pytest.mark.parametrize("model", [(), ("-m", "gpt-5.5")], ids=["code mode", "function calls"])

@@ -26,7 +26,6 @@ from immure.model import Binary, Caller
 
 MAX_WAITING: Final = 4096
 """Callers kept between connect and accept; the oldest is dropped first."""
-MAX_ANCESTORS: Final = 6
 
 # linux/seccomp.h: the ioctl numbers hold the sizes of struct seccomp_notif (80) and seccomp_notif_resp (24).
 _RECEIVE: Final = 0xC0502100
@@ -89,11 +88,11 @@ class Identity:
 
     def _learn(self, number: int, thread: int, fd: int) -> None:
         try:
-            process, parent, _ = _lineage(thread)
+            process = _process_of(thread)
             cookie = _cookie_of(process, fd)
             if cookie is None:
                 return
-            caller = Caller(_binary(thread), process, _ancestors(parent))
+            caller = Caller(_binary(thread), process)
             fcntl.ioctl(self._fd, _STILL_VALID, struct.pack("=Q", number))
         except (OSError, ValueError):
             return
@@ -108,22 +107,11 @@ class Identity:
         """One notification did harm: it was answered, and the next is served all the same."""
 
 
-def _lineage(thread: int) -> tuple[int, int, bool]:
-    """Process and parent of a thread, and whether it lives in a pid namespace below ours.
-
-    Notifications name the thread that called, and a pidfd can be had only of a process (before Linux 6.9).
-    """
+def _process_of(thread: int) -> int:
+    """Notifications name the thread that called, and a pidfd can be had only of a process (before Linux 6.9)."""
     with open(f"/proc/{thread}/status", "rb", buffering=0) as file:
         status = file.read(4096)
-    return (
-        _number(status, b"\nTgid:\t"),
-        _number(status, b"\nPPid:\t"),
-        status.partition(b"\nNSpid:\t")[2].partition(b"\n")[0].count(b"\t") > 0,
-    )
-
-
-def _number(status: bytes, label: bytes) -> int:
-    return int(status.partition(label)[2].partition(b"\n")[0])
+    return int(status.partition(b"\nTgid:\t")[2].partition(b"\n")[0])
 
 
 def _cookie_of(process: int, fd: int) -> bytes | None:
@@ -153,18 +141,3 @@ def _binary(process: int) -> Binary:
         return Binary(os.readlink(f"/proc/self/fd/{fd}"), os.makedev(major, minor), inode)
     finally:
         os.close(fd)
-
-
-def _ancestors(process: int) -> tuple[Binary, ...]:
-    """The programs of a process and its ancestors, up to where the sandbox ends: what has no pid of its own inside is not of it."""
-    found: list[Binary] = []
-    while process > 1 and len(found) < MAX_ANCESTORS:
-        try:
-            _, parent, inside = _lineage(process)
-            if not inside:
-                break
-            found.append(_binary(process))
-        except (OSError, ValueError):
-            break
-        process = parent
-    return tuple(found)

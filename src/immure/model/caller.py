@@ -21,8 +21,7 @@ class Binary:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The process that called connect(2): its program, its pid on the host, and the programs of its ancestors, nearest first."""
+    """The process that called connect(2): its program and its pid on the host."""
 
     binary: Binary
     pid: int
-    ancestors: tuple[Binary, ...] = ()
