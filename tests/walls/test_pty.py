@@ -34,7 +34,7 @@ def test_it_is_a_terminal_of_its_own(home: Household) -> None:
 
 
 def test_the_size_follows(home: Household) -> None:
-    script = "trap 'stty size' WINCH; echo ready; while :; do read -r -t 30 _ && exit 7; done"
+    script = "trap 'stty size' WINCH; echo ready; while :; do read -r -t 0.2 _ && exit 7; done"
     with screen(home, "run", "--", "bash", "-c", script) as terminal:
         terminal.expect("ready")
         terminal.resize(50, 132)
