@@ -218,6 +218,16 @@ def _forward_signals(broker: "_socket.socket") -> None:
             _signal.signal(number, forward)
 
 
+def _wake_up() -> int:
+    """The reading end of a pipe that has something to read once a signal has come.
+
+    A handler of ours runs between two instructions. One that became due after the last of them before poll(2) would wait with us.
+    """
+    reader, writer = posix.pipe2(posix.O_CLOEXEC | posix.O_NONBLOCK)
+    _signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    return reader
+
+
 def _receive(broker: "_socket.socket") -> "tuple[bytes, int | None]":
     """One word of the broker and its descriptor; an empty word means that the broker is gone."""
     try:
@@ -231,11 +241,19 @@ def _receive(broker: "_socket.socket") -> "tuple[bytes, int | None]":
 def _follow(broker: "_socket.socket", terminals: "list[int]") -> "int | None":
     """Do as the broker says until it says exit; None if another broker should be asked."""
     _forward_signals(broker)
+    import select  # while the broker works
+
+    signals = _wake_up()
+    waiting = select.poll()
+    waiting.register(broker.fileno(), select.POLLIN)
+    waiting.register(signals, select.POLLIN)
     relay = None
     try:
         while True:
-            if relay is not None:
-                relay.until_readable(broker.fileno())
+            ready = dict(waiting.poll()) if relay is None else relay.until_readable(broker.fileno(), signals)
+            if signals in ready:
+                posix.read(signals, _PACKET)  # its handler has run by now
+                continue
             data, descriptor = _receive(broker)
             word, _, rest = data.partition(b" ")
             if word == b"say":

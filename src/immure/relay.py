@@ -36,11 +36,12 @@ class Relay:
         size = fcntl.ioctl(self._output, termios.TIOCGWINSZ, bytes(8))
         fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("=HHHH", *struct.unpack("=HHHH", size)))
 
-    def until_readable(self, descriptor: int) -> None:
-        """Relay until there is something to read on `descriptor`."""
+    def until_readable(self, *descriptors: int) -> dict[int, int]:
+        """Relay until there is something to read on one of `descriptors`; returns which, and what poll(2) says of it."""
         while True:
             poll = select.poll()
-            poll.register(descriptor, select.POLLIN)
+            for descriptor in descriptors:
+                poll.register(descriptor, select.POLLIN)
             if self._open:
                 poll.register(self._master, select.POLLIN | (select.POLLOUT if self._typed else 0))
             if self._input is not None and len(self._typed) < _MAX_TYPED:
@@ -50,8 +51,8 @@ class Relay:
                 self._pump(ready[self._master])
             if self._input in ready:
                 self._read_input()
-            if descriptor in ready:
-                return
+            if found := {descriptor: ready[descriptor] for descriptor in descriptors if descriptor in ready}:
+                return found
 
     def _pump(self, events: int) -> None:
         if events & select.POLLOUT and self._typed:

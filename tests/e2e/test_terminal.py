@@ -122,14 +122,17 @@ def test_a_conversation_in_a_terminal(fake: FakeOpenAI, home: Household) -> None
 
 
 def test_the_size_of_the_window_is_known_inside_and_follows(home: Household) -> None:
-    with terminal(
-        home, "run", "--", "bash", "-c", "trap 'stty size' WINCH; stty size; while :; do read -r -t 0.2 line && exit 7; done"
-    ) as screen:
-        screen.expect("40 120")
-        screen.resize(50, 132)
-        screen.expect("50 132")
-        screen.press(ENTER)
-        assert screen.status() == 7
+    script = (
+        "import os, signal; signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGWINCH, signal.SIGINT}); print(*os.get_terminal_size())\n"
+        "while signal.sigwait({signal.SIGWINCH, signal.SIGINT}) == signal.SIGWINCH: print(*os.get_terminal_size())"
+    )
+    with terminal(home, "run", "--", "python3", "-c", script) as screen:
+        screen.expect("120 40")
+        for columns in range(150, 450):  # each as soon as the last is drawn, when the relay is about to wait again
+            screen.resize(50, columns)
+            screen.expect(f"{columns} 50")
+        screen.press(CTRL_C)
+        assert screen.status() == 0
 
 
 def test_a_key_for_an_interrupt_reaches_the_program_inside(home: Household) -> None:

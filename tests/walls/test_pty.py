@@ -33,16 +33,6 @@ def test_it_is_a_terminal_of_its_own(home: Household) -> None:
     assert b"not a tty" not in terminal.seen
 
 
-def test_the_size_follows(home: Household) -> None:
-    script = "trap 'stty size' WINCH; echo ready; while :; do read -r -t 0.2 _ && exit 7; done"
-    with screen(home, "run", "--", "bash", "-c", script) as terminal:
-        terminal.expect("ready")
-        terminal.resize(50, 132)
-        terminal.expect("50 132")
-        terminal.press(b"\n")
-        assert terminal.status() == 7
-
-
 def test_an_interrupt_is_for_the_program_in_the_foreground(bash: Screen) -> None:
     bash.press(b"sh -c 'echo run\"\"ning; exec sleep 60'\n")
     bash.expect("running")
