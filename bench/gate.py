@@ -30,6 +30,7 @@ from rounds import quartiles
 from immure import channel
 from immure.config.settings import Upstream
 from immure.gate.brief import Brief
+from immure.gate.grants import Grants
 from immure.model import Endpoint, Secret
 from immure.policy import Rule
 from immure.rewrite import Credential
@@ -141,10 +142,12 @@ class House:
         secret = Secret(TOKEN)
         brief = Brief(
             sandbox="bench",
-            rules=(Rule(name="bench", layer="bench", effect="allow", endpoint=endpoint),),
-            credentials=(
-                Credential(
-                    name="token", placeholder=PLACEHOLDER, secret=secret, endpoints=(endpoint,), header="authorization", scheme="bearer"
+            grants=Grants(
+                rules=(Rule(name="bench", layer="bench", effect="allow", endpoint=endpoint),),
+                credentials=(
+                    Credential(
+                        name="token", placeholder=PLACEHOLDER, secret=secret, endpoints=(endpoint,), header="authorization", scheme="bearer"
+                    ),
                 ),
             ),
             upstreams=(Upstream(host=HOST, address="127.0.0.1", port=self.world, ca_pem=self.authority.pem),),

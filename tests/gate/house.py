@@ -22,7 +22,8 @@ from typing import Any
 
 from immure import channel
 from immure.config.settings import Upstream
-from immure.gate.brief import Brief, VirtualEndpoint
+from immure.gate.brief import Brief
+from immure.gate.grants import Grants, VirtualEndpoint
 from immure.model import Binary, Endpoint, Secret
 from immure.policy import Rule
 from immure.rewrite import Credential
@@ -157,6 +158,13 @@ class Gate:
             made.close()
         message, _ = _receive(self.line)
         assert message["did"] == "serving"
+
+    def grant(self, grants: Grants) -> None:
+        """Put these grants in the place of those of the brief; returns when the gate goes by them."""
+        memory = channel.memory_file("grants", grants.encode())
+        channel.send(self.line, {"do": "grants"}, [memory])
+        os.close(memory)
+        assert receive(self.line) == {"did": "granted"}
 
     def lookup(self, name: str) -> str:
         """The address that the gate's DNS gives a name."""

@@ -9,6 +9,7 @@ import pytest
 from house import OK, POOL, TIMEOUT, Gate, Inside, World, allow, answering, hung_up, read_answer, world
 
 from immure.gate.brief import Brief
+from immure.gate.grants import Grants
 
 HOST = "api.example.com"
 Setting = tuple[Gate, World]
@@ -21,7 +22,7 @@ def setting(open_gate: Callable[..., Gate]) -> Iterator[Setting]:
         gate = open_gate(
             lambda port: Brief(
                 sandbox="box",
-                rules=(allow(HOST, port), allow("127.0.0.1", port), allow("::1", port)),
+                grants=Grants(rules=(allow(HOST, port), allow("127.0.0.1", port), allow("::1", port))),
                 upstreams=(served.upstream(HOST),),
                 pool=POOL,
             )
@@ -123,7 +124,9 @@ def test_a_rule_for_one_program_is_for_no_other(open_gate: Callable[..., Gate], 
     with world(HOST) as served:
         served.scripts = [answering(OK)]
         gate = open_gate(
-            lambda port: Brief(sandbox="box", rules=(allow(HOST, port, inside.binary),), upstreams=(served.upstream(HOST),), pool=POOL)
+            lambda port: Brief(
+                sandbox="box", grants=Grants(rules=(allow(HOST, port, inside.binary),)), upstreams=(served.upstream(HOST),), pool=POOL
+            )
         )
         assert b"only to other programs" in gate.curl(HOST, "/").stdout
         with gate.connect_tls(HOST) as client:
@@ -134,7 +137,7 @@ def test_a_rule_for_one_program_is_for_no_other(open_gate: Callable[..., Gate], 
 
 def test_more_connections_than_there_is_room_for_are_told_so(open_gate: Callable[..., Gate]) -> None:
     room = 16
-    gate = open_gate(lambda port: Brief(sandbox="box", rules=(allow(HOST, port),), pool=POOL), descriptors=128 + 2 * room)
+    gate = open_gate(lambda port: Brief(sandbox="box", grants=Grants(rules=(allow(HOST, port),)), pool=POOL), descriptors=128 + 2 * room)
     gate.skip_events()
     with ExitStack() as clients:
         for _ in range(room):

@@ -8,6 +8,7 @@ from house import allow, credentials, virtual
 
 from immure.config.settings import Upstream
 from immure.gate.brief import Brief
+from immure.gate.grants import Grants, Withdrawal
 from immure.model import Binary
 
 BINARY = Binary("/usr/bin/cürl \udcff", 2049, 123456789012)
@@ -16,13 +17,16 @@ BRIEFS = [
     Brief(sandbox="empty"),
     Brief(
         sandbox="full",
-        rules=(
-            allow("api.example.com", 443),
-            allow("*.example.com", 8443, BINARY),
-            replace(allow("::1", 1), binaries=(), effect="deny", hint="x"),
+        grants=Grants(
+            rules=(
+                allow("api.example.com", 443),
+                allow("*.example.com", 8443, BINARY),
+                replace(allow("::1", 1), binaries=(), effect="deny", hint="x"),
+            ),
+            credentials=(*credentials("api.example.com", 443), replace(credentials("a.example", 1)[0], binaries=(BINARY,))),
+            virtual=(virtual("auth.example.com", 443, "/oauth/token"),),
+            withdrawn=(Withdrawal(placeholders=("immure-at-x",), rules=(allow("b.example", 1, BINARY),), reason="it went", hint="get it"),),
         ),
-        credentials=(*credentials("api.example.com", 443), replace(credentials("a.example", 1)[0], binaries=(BINARY,))),
-        virtual=(virtual("auth.example.com", 443, "/oauth/token"),),
         upstreams=(
             Upstream(host="a.example", address="::1", port=8443, ca_pem="PEM"),
             Upstream(host="b.example", address="127.0.0.1", port=1),

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from house import OK, PLACEHOLDER, POOL, TIMEOUT, Gate, Peer, allow, credentials, read_answer, virtual, world
 
 from immure.gate.brief import Brief
+from immure.gate.grants import Grants
 from immure.wire.websocket import accept
 
 HOST = "api.example.com"
@@ -107,9 +108,9 @@ def test_nothing_that_breaks_off_breaks_the_gate(open_gate: Callable[..., Gate])
         gate = open_gate(
             lambda port: Brief(
                 sandbox="box",
-                rules=(allow(HOST, port),),
-                credentials=credentials(HOST, port),
-                virtual=(virtual(HOST, port, "/oauth/token"),),
+                grants=Grants(
+                    rules=(allow(HOST, port),), credentials=credentials(HOST, port), virtual=(virtual(HOST, port, "/oauth/token"),)
+                ),
                 upstreams=(served.upstream(HOST),),
                 pool=POOL,
             ),

@@ -3,13 +3,13 @@
 The world plays the upstream; both sides make and read frames by the few lines below.
 """
 
-import os
 import re
 import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 from house import (
@@ -30,8 +30,9 @@ from house import (
     world,
 )
 
-from immure import channel
 from immure.gate.brief import Brief
+from immure.gate.grants import Grants
+from immure.model import Secret
 from immure.testing.websocket import accept
 
 HOST = "api.example.com"
@@ -56,8 +57,7 @@ def setting(open_gate: Callable[..., Gate]) -> Iterator[Setting]:
         gate = open_gate(
             lambda port: Brief(
                 sandbox="box",
-                rules=(allow(HOST, port),),
-                credentials=credentials(HOST, port),
+                grants=Grants(rules=(allow(HOST, port),), credentials=credentials(HOST, port)),
                 upstreams=(served.upstream(HOST),),
                 pool=POOL,
             )
@@ -427,10 +427,8 @@ NEW = b"fake-rotated-token-0123456789"
 
 
 def rotate(gate: Gate) -> None:
-    secrets = channel.memory_file("secrets", b'{"access": "%b"}' % NEW)
-    channel.send(gate.line, {"do": "secrets"}, [secrets])
-    os.close(secrets)
-    assert channel.receive(gate.line) == ({"did": "updated"}, [])
+    access, account = credentials(HOST, gate.port)
+    gate.grant(Grants(rules=(allow(HOST, gate.port),), credentials=(replace(access, secret=Secret(NEW.decode())), account)))
 
 
 def test_a_secret_rotated_during_the_handshake_is_restored_as_well(setting: Setting) -> None:

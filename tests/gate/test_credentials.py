@@ -1,8 +1,8 @@
 """Secrets out, placeholders back: what the world sees, what the sandbox gets to see."""
 
 import gzip
-import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 from house import (
@@ -22,8 +22,9 @@ from house import (
     world,
 )
 
-from immure import channel
 from immure.gate.brief import Brief
+from immure.gate.grants import Grants
+from immure.model import Secret
 
 HOST = "api.example.com"
 OTHER = "other.example.com"
@@ -38,8 +39,7 @@ def setting(open_gate: Callable[..., Gate]) -> Iterator[Setting]:
         gate = open_gate(
             lambda port: Brief(
                 sandbox="box",
-                rules=(allow(HOST, port), allow(OTHER, port)),
-                credentials=credentials(HOST, port),
+                grants=Grants(rules=(allow(HOST, port), allow(OTHER, port)), credentials=credentials(HOST, port)),
                 upstreams=(served.upstream(HOST), served.upstream(OTHER)),
                 pool=POOL,
             ),
@@ -197,8 +197,7 @@ def test_a_secret_never_leaves_unencrypted(open_gate: Callable[..., Gate]) -> No
         gate = open_gate(
             lambda port: Brief(
                 sandbox="box",
-                rules=(allow(HOST, port),),
-                credentials=credentials(HOST, port),
+                grants=Grants(rules=(allow(HOST, port),), credentials=credentials(HOST, port)),
                 upstreams=(served.upstream(HOST),),
                 pool=POOL,
             )
@@ -216,10 +215,8 @@ def test_a_rotated_secret_is_used_from_then_on_behind_the_same_placeholder(setti
     gate, served = setting
     new = "fake-rotated-token-0123456789"
     served.scripts = [answering(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(new), new.encode()))]
-    secrets = channel.memory_file("secrets", b'{"access": "%b"}' % new.encode())
-    channel.send(gate.line, {"do": "secrets"}, [secrets])
-    os.close(secrets)
-    assert channel.receive(gate.line) == ({"did": "updated"}, [])
+    access, account = credentials(HOST, gate.port)
+    gate.grant(Grants(rules=(allow(HOST, gate.port),), credentials=(replace(access, secret=Secret(new)), account)))
     with gate.connect_tls(HOST) as client:
         client.sendall(request(gate, BEARER))
         assert read_answer(client)[1] == PLACEHOLDER.encode()

@@ -12,6 +12,7 @@ import pytest
 from house import OK, POOL, TIMEOUT, Gate, Peer, World, allow, answering, hung_up, read_answer, world
 
 from immure.gate.brief import Brief
+from immure.gate.grants import Grants
 
 HOST = "api.example.com"
 Setting = tuple[Gate, World]
@@ -22,7 +23,7 @@ def setting(open_gate: Callable[..., Gate]) -> Iterator[Setting]:
     """An allowed host that is served over TLS, without credentials."""
     with world(HOST) as served:
         gate = open_gate(
-            lambda port: Brief(sandbox="box", rules=(allow(HOST, port),), upstreams=(served.upstream(HOST),), pool=POOL),
+            lambda port: Brief(sandbox="box", grants=Grants(rules=(allow(HOST, port),)), upstreams=(served.upstream(HOST),), pool=POOL),
         )
         yield gate, served
         gate.hang_up()
@@ -430,7 +431,9 @@ def test_any_other_upgrade_is_not_asked_for(setting: Setting) -> None:
 def test_plain_http_where_policy_allows_it(open_gate: Callable[..., Gate]) -> None:
     with world(HOST, encrypted=False) as served:
         served.scripts = [answering(OK)]
-        gate = open_gate(lambda port: Brief(sandbox="box", rules=(allow(HOST, port),), upstreams=(served.upstream(HOST),), pool=POOL))
+        gate = open_gate(
+            lambda port: Brief(sandbox="box", grants=Grants(rules=(allow(HOST, port),)), upstreams=(served.upstream(HOST),), pool=POOL)
+        )
         ran = gate.curl(HOST, "/x", scheme="http")
         assert (ran.status, ran.stdout) == (0, b"hello")
         gate.hang_up()

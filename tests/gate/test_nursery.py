@@ -9,6 +9,7 @@ from house import OK, PLACEHOLDER, POOL, Gate, Inside, Nursery, allow, answering
 
 from immure import channel
 from immure.gate.brief import Brief
+from immure.gate.grants import Grants
 
 HOST = "api.example.com"
 
@@ -71,8 +72,7 @@ def test_a_gate_of_another_user_serves_without_importing_anything() -> None:
             inside,
             lambda port: Brief(
                 sandbox="box",
-                rules=tuple(allow(host, port) for host in (HOST, "nowhere.invalid")),
-                credentials=credentials(HOST, port),
+                grants=Grants(rules=tuple(allow(host, port) for host in (HOST, "nowhere.invalid")), credentials=credentials(HOST, port)),
                 upstreams=(served.upstream(HOST),),
                 pool=POOL,
             ),

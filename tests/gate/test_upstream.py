@@ -9,6 +9,7 @@ from house import OK, POOL, TIMEOUT, Gate, Peer, World, allow, answering, read_a
 
 from immure.config.settings import Upstream
 from immure.gate.brief import Brief
+from immure.gate.grants import Grants
 
 HOST = "api.example.com"
 NOWHERE = "nowhere.invalid"
@@ -31,7 +32,10 @@ def setting(open_gate: Callable[..., Gate]) -> Iterator[Setting]:
         hosts = [upstream.host for upstream in mapped]
         gate = open_gate(
             lambda port: Brief(
-                sandbox="box", rules=tuple(allow(host, port) for host in (*hosts, NOWHERE, "localhost")), upstreams=mapped, pool=POOL
+                sandbox="box",
+                grants=Grants(rules=tuple(allow(host, port) for host in (*hosts, NOWHERE, "localhost"))),
+                upstreams=mapped,
+                pool=POOL,
             )
         )
         yield gate, served

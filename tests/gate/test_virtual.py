@@ -8,6 +8,7 @@ from house import POOL, Gate, World, allow, answering, read_answer, receive, vir
 
 from immure import channel
 from immure.gate.brief import Brief
+from immure.gate.grants import Grants
 from immure.gate.virtual import MAX_BODY
 
 HOST = "auth.example.com"
@@ -20,8 +21,10 @@ def setting(open_gate: Callable[..., Gate]) -> Iterator[Setting]:
         gate = open_gate(
             lambda port: Brief(
                 sandbox="box",
-                rules=(allow(HOST, port), replace(allow("denied.example.com", port), effect="deny")),
-                virtual=tuple(virtual(host, port, "/oauth/token") for host in (HOST, "denied.example.com", "virtual.example.com")),
+                grants=Grants(
+                    rules=(allow(HOST, port), replace(allow("denied.example.com", port), effect="deny")),
+                    virtual=tuple(virtual(host, port, "/oauth/token") for host in (HOST, "denied.example.com", "virtual.example.com")),
+                ),
                 upstreams=(served.upstream(HOST),),
                 pool=POOL,
             )

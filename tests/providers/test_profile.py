@@ -99,7 +99,7 @@ def test_a_subscription_has_placeholders_for_three_secrets_and_slots_for_two() -
         ("codex.access_token", "authorization", "bearer", (Endpoint("chatgpt.com", 443),), CODEX),
         ("codex.account_id", "chatgpt-account-id", "raw", (Endpoint("chatgpt.com", 443),), CODEX),
     ]
-    assert profile.secrets(SUBSCRIPTION) == {c.name: c.secret for c in credentials}
+    assert [c.secret for c in credentials] == [SUBSCRIPTION.secrets["access_token"], SUBSCRIPTION.secrets["account_id"]]
     assert profile.environment(placeholders) == {
         "CODEX_AUTH_ACCESS_TOKEN": placeholders["access_token"],
         "CODEX_AUTH_ACCOUNT_ID": placeholders["account_id"],

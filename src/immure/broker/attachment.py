@@ -15,7 +15,7 @@ from immure.agents import codex
 from immure.broker.login import Logins
 from immure.config.settings import Settings
 from immure.errors import UsageError
-from immure.gate.brief import VirtualEndpoint
+from immure.gate.grants import VirtualEndpoint
 from immure.model import Binary
 from immure.paths import Paths
 from immure.policy import Rule

@@ -1,17 +1,16 @@
-"""The broker's side of one gate: hands it the brief, tells it new secrets, answers its calls."""
+"""The broker's side of one gate: hands it the brief, tells it what is granted now, answers its calls."""
 
 import asyncio
-import json
 import os
 import socket
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from immure import channel
 from immure.broker.line import Line, close_all
 from immure.errors import Fault, ImmureError
 from immure.gate.brief import Brief
-from immure.model import Secret
+from immure.gate.grants import Grants
 
 Call = Callable[[channel.Message], Awaitable[tuple[int, Sequence[tuple[str, str]], bytes]]]
 
@@ -25,7 +24,8 @@ class GateLine:
         self._answer = answer
         self._on_death = on_death
         self._line = Line(sock, self._on_message, self._died)
-        self._updates: list[asyncio.Future[None]] = []
+        self._serving = False
+        self._granted: list[asyncio.Future[None]] = []
         self._calls: set[asyncio.Task[None]] = set()
 
     def serve(self, brief: Brief, trail: int, sockets: Sequence[int]) -> None:
@@ -33,22 +33,25 @@ class GateLine:
         memory = channel.memory_file("brief", brief.encode())
         self._line.send({"do": "serve"}, [memory, trail, *sockets])
         os.close(memory)
+        self._serving = True
 
-    async def update(self, secrets: Mapping[str, Secret]) -> None:
-        """Returns when the gate uses the new secrets."""
-        updated = asyncio.get_running_loop().create_future()
-        self._updates.append(updated)
-        memory = channel.memory_file("secrets", json.dumps({name: secret.reveal() for name, secret in secrets.items()}).encode())
-        self._line.send({"do": "secrets"}, [memory])
+    async def grant(self, grants: Grants) -> None:
+        """Returns when the gate goes by these grants. One that does not serve yet has nothing to go by."""
+        if not self._serving:
+            return
+        granted = asyncio.get_running_loop().create_future()
+        self._granted.append(granted)
+        memory = channel.memory_file("grants", grants.encode())
+        self._line.send({"do": "grants"}, [memory])
         os.close(memory)
-        await updated
+        await granted
 
     def close(self) -> None:
         for call in self._calls:
             call.cancel()
-        for waiting in self._updates:
+        for waiting in self._granted:
             if not waiting.done():
-                waiting.set_result(None)  # a gate that is gone holds no old secrets
+                waiting.set_result(None)  # a gate that is gone grants nothing
         self._line.close()
 
     def _died(self) -> None:
@@ -57,7 +60,7 @@ class GateLine:
             code="gate.died",
             hint="run the command again; if it happens twice, please report it",
         )
-        pending: list[asyncio.Future[Any]] = [self.certificate, *self._updates]
+        pending: list[asyncio.Future[Any]] = [self.certificate, *self._granted]
         for waiting in pending:
             if not waiting.done():
                 waiting.set_exception(failure)
@@ -68,8 +71,8 @@ class GateLine:
         match message["did"]:
             case "ready":
                 self.certificate.set_result(message["ca"])
-            case "updated":
-                waiting = self._updates.pop(0)
+            case "granted":
+                waiting = self._granted.pop(0)
                 if not waiting.done():  # whoever waited may have lost patience
                     waiting.set_result(None)
             case "call":

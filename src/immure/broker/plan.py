@@ -55,7 +55,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """`spec` lacks only the files that hold the gate's certificate, which `system` makes. `needed` are mount points that must exist."""
+    """`spec` lacks only the files that hold the gate's certificate, which `system` makes. `needed` are mount points that must exist.
+
+    `rules` are the user's own; each attachment has its rules beside them.
+    """
 
     spec: Spec
     needed: tuple[str, ...]
@@ -111,8 +114,6 @@ def make(request: Request, directory: str, paths: Paths, logins: Callable[[Setti
         protected=protection.mounts,
     )
     program.check(spec)
-    for attachment in attachments:
-        rules += attachment.rules
     return Plan(spec=spec, needed=protection.needed, system=host, settings=settings, rules=tuple(rules), attachments=attachments)
 
 

@@ -29,7 +29,9 @@ from immure.broker.trail import Trail
 from immure.config.settings import Settings
 from immure.errors import EXIT_LAUNCH, Fault, ImmureError
 from immure.gate.brief import Brief
+from immure.gate.grants import Grants
 from immure.launcher.ownership import staged
+from immure.policy import Rule
 from immure.providers import Login
 from immure.sandbox import spec, system
 
@@ -56,6 +58,7 @@ class Session:
         self._streams = streams
         self._directory = f"{house.paths.state}/sandboxes/{self.identifier}"
         self._settings = Settings()
+        self._rules: tuple[Rule, ...] = ()
         self._attachments: dict[str, Attachment] = {}
         self._mount_points: tuple[str, ...] = ()
         self._trail = Trail(house.record, self.end)
@@ -98,10 +101,11 @@ class Session:
 
     async def rotate(self, login: Login) -> None:
         """A login has new secrets. Returns when the gate uses them, if this sandbox runs on that login."""
-        for name, attachment in self._attachments.items():
-            if attachment.runs_on(login) and self._gate is not None:
+        for name, attachment in list(self._attachments.items()):
+            if attachment.runs_on(login):
                 self._attachments[name] = replace(attachment, login=login)
-                await self._gate.update(attachment.profile.secrets(login))
+                if self._gate is not None:
+                    await self._gate.grant(self._grants())
 
     async def keep_fresh(self) -> None:
         """Renew what is due of the logins that this sandbox runs on."""
@@ -128,7 +132,7 @@ class Session:
 
     async def _launch(self, plan: Plan) -> int:
         bubblewrap = system.bubblewrap()
-        self._settings = plan.settings
+        self._settings, self._rules = plan.settings, plan.rules
         self._make_directories(plan)
         launcher = self._house.launcher
         self._gate = GateLine(self._house.nursery.gate(), self._answer, self.end)
@@ -187,12 +191,19 @@ class Session:
             for directory in attachment.kept:
                 os.makedirs(directory, 0o700, exist_ok=True)
 
+    def _grants(self) -> Grants:
+        """What the gate is to go by from now on."""
+        attached = self._attachments.values()
+        return Grants(
+            rules=(*self._rules, *(rule for attachment in attached for rule in attachment.rules)),
+            credentials=tuple(credential for attachment in attached for credential in attachment.credentials),
+            virtual=tuple(virtual for attachment in attached for virtual in attachment.virtual),
+        )
+
     def _brief(self, plan: Plan) -> Brief:
         return Brief(
             sandbox=self.identifier,
-            rules=plan.rules,
-            credentials=tuple(credential for attachment in plan.attachments for credential in attachment.credentials),
-            virtual=tuple(virtual for attachment in plan.attachments for virtual in attachment.virtual),
+            grants=self._grants(),
             upstreams=plan.settings.upstreams,
         )
 

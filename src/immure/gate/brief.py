@@ -5,51 +5,23 @@ message.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Network
-from typing import Any
 
 from immure.config.settings import Upstream
+from immure.gate.grants import Grants
 from immure.gate.names import POOL
-from immure.model import Binary, Endpoint, Secret
-from immure.policy import Rule
-from immure.rewrite import Credential
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VirtualEndpoint:
-    """Requests that the broker answers itself and that never go further, such as a refresh of a login.
-
-    `rule` says where it is and who may ask, and opens nothing else of that host. `path` is compared with the path of the target
-    without its query. `credential` is passed back with each call, to say whose it is.
-    """
-
-    rule: Rule
-    method: str
-    path: str
-    credential: str
-
-    def __post_init__(self) -> None:
-        if self.rule.endpoint.wildcard or not self.path.startswith("/") or not self.method.isupper():
-            raise ValueError(f"not a virtual endpoint: {self.method} {self.rule.endpoint} {self.path}")
-
-    @property
-    def host(self) -> str:
-        return self.rule.endpoint.host
-
-    @property
-    def port(self) -> int:
-        return self.rule.endpoint.port
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Brief:
-    """`pool` are the addresses that stand for names: any block that the sandbox routes to the gate's listeners will do."""
+    """`grants` hold until others take their place; the rest stays as it is.
+
+    `pool` are the addresses that stand for names: any block that the sandbox routes to the gate's listeners will do.
+    """
 
     sandbox: str
-    rules: tuple[Rule, ...] = ()
-    credentials: tuple[Credential, ...] = ()
-    virtual: tuple[VirtualEndpoint, ...] = ()
+    grants: Grants = field(default_factory=Grants)
     upstreams: tuple[Upstream, ...] = ()
     pool: IPv4Network = POOL
 
@@ -58,9 +30,7 @@ class Brief:
         return json.dumps(
             {
                 "sandbox": self.sandbox,
-                "rules": [_from_rule(rule) for rule in self.rules],
-                "credentials": [_from_credential(credential) for credential in self.credentials],
-                "virtual": [[_from_rule(v.rule), v.method, v.path, v.credential] for v in self.virtual],
+                "grants": self.grants.content(),
                 "upstreams": [[u.host, u.address, u.port, u.ca_pem] for u in self.upstreams],
                 "pool": str(self.pool),
             }
@@ -72,58 +42,7 @@ class Brief:
         content = json.loads(data)
         return cls(
             sandbox=content["sandbox"],
-            rules=tuple(_to_rule(rule) for rule in content["rules"]),
-            credentials=tuple(_to_credential(credential) for credential in content["credentials"]),
-            virtual=tuple(
-                VirtualEndpoint(rule=_to_rule(rule), method=method, path=path, credential=credential)
-                for rule, method, path, credential in content["virtual"]
-            ),
+            grants=Grants.of(content["grants"]),
             upstreams=tuple(Upstream(host=host, address=address, port=port, ca_pem=ca) for host, address, port, ca in content["upstreams"]),
             pool=IPv4Network(content["pool"]),
         )
-
-
-def _from_binaries(binaries: tuple[Binary, ...] | None) -> list[list[Any]] | None:
-    return None if binaries is None else [[binary.path, binary.device, binary.inode] for binary in binaries]
-
-
-def _to_binaries(content: list[list[Any]] | None) -> tuple[Binary, ...] | None:
-    return None if content is None else tuple(Binary(*binary) for binary in content)
-
-
-def _from_rule(rule: Rule) -> dict[str, Any]:
-    return {
-        "name": rule.name,
-        "layer": rule.layer,
-        "effect": rule.effect,
-        "endpoint": [rule.endpoint.host, rule.endpoint.port],
-        "binaries": _from_binaries(rule.binaries),
-        "hint": rule.hint,
-    }
-
-
-def _to_rule(content: dict[str, Any]) -> Rule:
-    return Rule(**{**content, "endpoint": Endpoint(*content["endpoint"]), "binaries": _to_binaries(content["binaries"])})
-
-
-def _from_credential(credential: Credential) -> dict[str, Any]:
-    return {
-        "name": credential.name,
-        "placeholder": credential.placeholder,
-        "secret": credential.secret.reveal(),
-        "endpoints": [[endpoint.host, endpoint.port] for endpoint in credential.endpoints],
-        "header": credential.header,
-        "scheme": credential.scheme,
-        "binaries": _from_binaries(credential.binaries),
-    }
-
-
-def _to_credential(content: dict[str, Any]) -> Credential:
-    return Credential(
-        **{
-            **content,
-            "secret": Secret(content["secret"]),
-            "endpoints": tuple(Endpoint(*endpoint) for endpoint in content["endpoints"]),
-            "binaries": _to_binaries(content["binaries"]),
-        }
-    )

@@ -4,7 +4,6 @@
 nobody to tell it that a rule or a secret has changed.
 """
 
-import json
 import os
 import socket
 import ssl
@@ -13,9 +12,10 @@ from typing import Any, Final
 
 from immure import channel
 from immure.gate.arrival import Reception
-from immure.gate.brief import Brief, VirtualEndpoint
+from immure.gate.brief import Brief
 from immure.gate.certificate import Authority
 from immure.gate.diag import SocketDiag
+from immure.gate.grants import Grants, VirtualEndpoint
 from immure.gate.identity import CallerSource, Identity
 from immure.gate.loop import READ, Loop
 from immure.gate.names import Names, NameServer
@@ -23,7 +23,6 @@ from immure.gate.resolver import Resolver
 from immure.gate.sandbox import Answerable, Sandbox
 from immure.gate.trail import Trail
 from immure.gate.upstream import Pool
-from immure.model import Secret
 
 MAX_CALLS: Final = 64
 """Calls that wait for the broker at one time."""
@@ -60,10 +59,9 @@ class Control:
             case "serve", None:
                 self._sandbox = self._serve(*descriptors)
                 channel.send(self._channel, {"did": "serving"})
-            case "secrets", Sandbox() as sandbox:
-                secrets = json.loads(_content(descriptors[0]))
-                sandbox.rotate({name: Secret(value) for name, value in secrets.items()})
-                channel.send(self._channel, {"did": "updated"})
+            case "grants", Sandbox() as sandbox:
+                sandbox.grant(Grants.decode(_content(descriptors[0])))
+                channel.send(self._channel, {"did": "granted"})
             case "answer", Sandbox():
                 self._answered(message)
             case _:

@@ -23,7 +23,7 @@ from immure.gate.stream import BY_OWNER, Stream
 from immure.gate.upstream import Key
 from immure.gate.virtual import VirtualCall
 from immure.model import Allow, Decision, Deny
-from immure.rewrite import Credential, Refused, substitute
+from immure.rewrite import Refused, substitute
 from immure.wire.head import Framing, Headers, Request
 from immure.wire.http1 import End, RequestReader
 
@@ -56,7 +56,7 @@ class Conversation:
     """One client connection on which HTTP/1 is spoken."""
 
     __slots__ = (
-        *("_authorities", "_credentials", "_decision", "_handling", "_head_begun", "_headers", "_outgoing", "_pumping", "_read", "_reader"),
+        *("_authorities", "_decision", "_grants", "_handling", "_head_begun", "_headers", "_outgoing", "_pumping", "_read", "_reader"),
         *("_requests", "_sandbox"),
         *("authority", "flow", "key", "stream"),
     )
@@ -67,10 +67,10 @@ class Conversation:
         self.authority = flow.authority
         self.key = Key(flow.host, flow.port, flow.encrypted)
         self._authorities = {flow.authority}
-        # For all requests of the connection, or as long as they repeat the fields of the one before: nothing else decides it.
+        self._grants = sandbox.grants
+        # As long as these hold, for all requests of the connection, or for those that repeat the fields of the one before.
         self._decision: Decision | None = None
         self._headers: Headers = ()
-        self._credentials: tuple[Credential, ...] = ()
         self._outgoing: Outgoing | None = None
         self._handling: Handling | None = None
         self._head_begun = False
@@ -159,6 +159,8 @@ class Conversation:
         self._requests += 1
         flow = self.flow
         request_id = f"{flow.id}.{self._requests}"
+        if self._grants is not self._sandbox.grants:
+            self._grants, self._decision, self._outgoing = self._sandbox.grants, None, None
         if self._sandbox.overloaded:
             body = problem("overloaded", "too many connections are open in this sandbox", request_id)
             self.answer(request, 503, body, close=True)
@@ -179,7 +181,7 @@ class Conversation:
                 decision = self._decision = self._sandbox.policy.decide(flow.host, flow.port, flow.caller)
             match decision:
                 case Deny() as deny:
-                    self._refuse(request, request_id, deny, 403, "denied_by_policy")
+                    self._refuse(request, request_id, self._sandbox.explained(deny, flow), 403, "denied_by_policy")
                 case Allow() as allow if virtual is not None:
                     self._handling = VirtualCall(self, self._sandbox, virtual, request, request_id, allow)
                 case Allow() as allow:
@@ -203,7 +205,7 @@ class Conversation:
     def _allowed(self, request: Request, request_id: str, allow: Allow) -> None:
         flow, sandbox = self.flow, self._sandbox
         outgoing = self._outgoing
-        if outgoing is None or request.headers is not self._headers or sandbox.credentials is not self._credentials:
+        if outgoing is None or request.headers is not self._headers:
             outcome = substitute(
                 request.headers,
                 host=flow.host,
@@ -214,11 +216,13 @@ class Conversation:
             )
             if isinstance(outcome, Refused):
                 whose = f"credential {outcome.credential_name!r}" if outcome.credential_name else "a credential"
-                deny = Deny("credential", "built-in", f"{whose} was not sent to {flow.host}: {outcome.reason}")
+                dead = sandbox.withdrawal_of(value.decode("latin-1") for _, value in request.headers)
+                why, hint = (outcome.reason, "") if outcome.credential_name or dead is None else (dead.reason, dead.hint)
+                deny = Deny("credential", "built-in", f"{whose} was not sent to {flow.host}: {why}", hint)
                 self._refuse(request, request_id, deny, 403, "credential_refused")
                 return
             outgoing = Outgoing.of(outcome, sandbox.pairs_for(flow.host, flow.port))
-            self._headers, self._credentials, self._outgoing = request.headers, sandbox.credentials, outgoing
+            self._headers, self._outgoing = request.headers, outgoing
         if request.upgrade and (request.upgrade != b"websocket" or request.method != b"GET" or request.framing is not Framing.NONE):
             request = request._replace(upgrade=b"")  # what a WebSocket is not opened with (RFC 6455 section 4.1): the upstream says so
         forwarding = Forwarding(self, sandbox, request, request_id, allow, outgoing)

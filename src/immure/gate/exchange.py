@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from immure.errors import PeerError
 from immure.gate.answer import problem
+from immure.gate.flow import Flow
 from immure.gate.sandbox import Pairs, Sandbox
 from immure.gate.stream import BY_DIAL
 from immure.gate.upstream import Connection, Failure
@@ -26,7 +27,7 @@ from immure.model import Allow, Decision, Deny
 from immure.rewrite import Credential, Restorer, Substituted, restore_headers
 from immure.wire.body import chunk, last_chunk
 from immure.wire.head import Framing, Headers, Request, Response, write_fields, write_request, write_response
-from immure.wire.websocket import handshake_objection
+from immure.wire.websocket import POLICY_VIOLATION, PROTOCOL_ERROR, handshake_objection
 
 if TYPE_CHECKING:
     from immure.gate.conversation import Conversation
@@ -140,6 +141,7 @@ class Forwarding:
 
     def abandon(self) -> None:
         if self._tunnel and self._connection is not None:
+            self._sandbox.tunnels.discard(self)
             self._connection.finish()
             return
         self._give_up()
@@ -184,7 +186,9 @@ class Forwarding:
             self._tunnel = True
             if self._pairs:
                 self._socket, self._pairs = WebSocket(self._pairs, self._known_pairs), ()
+            self._sandbox.tunnels.add(self)
             self._client.switch()
+            self._sandbox.judge(self)  # the grants may have changed since it was asked for
 
     def _open_end(self) -> Framing:
         """The framing of a body whose length is not known: HTTP/1.0 has none but the end of the connection."""
@@ -216,6 +220,8 @@ class Forwarding:
                 connection.keep()
             else:
                 connection.close()
+        if self._tunnel:
+            self._sandbox.tunnels.discard(self)
         self._client.finished(close=self._close or self._tunnel)
 
     def flush(self) -> None:
@@ -261,14 +267,30 @@ class Forwarding:
             for piece in pieces:
                 passed_on.append(piece)
         except PeerError as error:
-            self._end(websocket, f"the {'client' if outward else 'upstream'} sent {error.reason}")
+            # RFC 6455 section 7.1.7
+            self._end(PROTOCOL_ERROR, "", f"the {'client' if outward else 'upstream'} sent {error.reason}")
 
-    def _end(self, websocket: WebSocket, why: str) -> None:
-        """Close both sides of a WebSocket because the framing was broken (RFC 6455 section 7.1.7)."""
-        self._record(101, f"the WebSocket was ended: {why}")
-        to_client, to_upstream = websocket.farewell(os.urandom(4))
-        self._unsent.append(to_upstream)
-        self._payload.append(to_client)
+    # A tunnel, by its sandbox
+
+    @property
+    def flow(self) -> Flow:
+        return self._client.flow
+
+    @property
+    def used(self) -> tuple[Credential, ...]:
+        return self._used
+
+    def revoke(self, reason: str) -> None:
+        self._end(POLICY_VIOLATION, reason, reason)
+
+    def _end(self, code: int, reason: str, why: str) -> None:
+        """Close both sides of a tunnel; of a WebSocket that is read, with a word to each."""
+        self._sandbox.tunnels.discard(self)
+        self._record(101, f"the {'tunnel' if self._socket is None else 'WebSocket'} was ended: {why}")
+        if self._socket is not None:
+            to_client, to_upstream = self._socket.farewell(code, reason, os.urandom(4))
+            self._unsent.append(to_upstream)
+            self._payload.append(to_client)
         self.body_pause()
         self._pass_on(b"")
         if self._connection is not None:
@@ -279,6 +301,7 @@ class Forwarding:
         connection = self._connection
         self._client.stream.release(BY_DIAL)
         if self._answered:
+            self._sandbox.tunnels.discard(self)
             self._client.cut()
         elif self._repeat and connection is not None and connection.reused and connection.silent:
             self._unsent, self._repeat = [self._repeat], b""

@@ -1,19 +1,23 @@
 """What a gate holds for its sandbox while it serves: the one place that every flow takes its rules, secrets and connections from."""
 
 import time
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Protocol
 
 from immure.audit.event import http_event, network_event
-from immure.gate.brief import Brief, VirtualEndpoint
+from immure.gate.brief import Brief
 from immure.gate.certificate import Authority
 from immure.gate.flow import Flow
+from immure.gate.grants import Grants, VirtualEndpoint, Withdrawal
 from immure.gate.identity import CallerSource
 from immure.gate.loop import Loop
 from immure.gate.names import Names
 from immure.gate.trail import Trail
 from immure.gate.upstream import Pool
-from immure.model import Decision, Secret
+from immure.model import Decision, Deny, Endpoint
 from immure.policy import Policy
+from immure.policy.decide import BUILT_IN, DEFAULT
 from immure.rewrite import Credential
 
 Pairs = tuple[tuple[bytes, bytes], ...]
@@ -38,8 +42,24 @@ class Broker(Protocol):
         """Nobody waits for that answer any more."""
 
 
+class Tunnel(Protocol):
+    """What was opened by a request and goes on without any: nothing on it is judged again, unless the grants change."""
+
+    @property
+    def flow(self) -> Flow: ...
+
+    @property
+    def used(self) -> tuple[Credential, ...]:
+        """The credentials that opened it."""
+
+    def revoke(self, reason: str) -> None:
+        """End it: what it was opened by is not granted any more."""
+
+
 class Sandbox:
-    """The rules do not change while it serves; the secrets do, when the broker rotates them."""
+    """What is granted changes as a whole, between two events of the loop. Whoever keeps something that follows from `grants` compares it
+    with the present one before use; requests that are under way may come to their end, tunnels may not.
+    """
 
     def __init__(
         self,
@@ -61,17 +81,61 @@ class Sandbox:
         self.pool = pool
         self.trail = trail
         self.broker = broker
-        self.policy = Policy(brief.rules)
-        self.credentials = brief.credentials
-        self.virtual_policy = Policy((*brief.rules, *(endpoint.rule for endpoint in brief.virtual)))
-        self.virtual = {(v.host, v.port, v.method, v.path): v for v in brief.virtual}
+        self.tunnels: set[Tunnel] = set()
         self.overloaded = False
+        self._put_in_force(brief.grants)
+
+    def _put_in_force(self, grants: Grants) -> None:
+        self.grants = grants
+        self.policy = Policy(grants.rules)
+        self.credentials = grants.credentials
+        self.virtual_policy = Policy((*grants.rules, *(endpoint.rule for endpoint in grants.virtual)))
+        self.virtual = {(v.host, v.port, v.method, v.path): v for v in grants.virtual}
         self._pairs: dict[tuple[str, int], Pairs] = {}
 
-    def rotate(self, secrets: dict[str, Secret]) -> None:
-        """Put new secrets behind the placeholders of the named credentials."""
-        self.credentials = tuple(c.rotated(secrets[c.name]) if c.name in secrets else c for c in self.credentials)
-        self._pairs.clear()
+    def grant(self, grants: Grants) -> None:
+        """Put these grants in the place of those before."""
+        before = self.credentials
+        self._put_in_force(grants)
+        if any(self._is_gone(credential) for credential in before):
+            self.pool.renew()  # an upstream may go by who asked on a connection before
+        for tunnel in tuple(self.tunnels):
+            self.judge(tunnel)
+
+    def judge(self, tunnel: Tunnel) -> None:
+        """End an open tunnel if it would not be opened any more."""
+        if tunnel not in self.tunnels:
+            return
+        flow = tunnel.flow
+        decision = self.policy.decide(flow.host, flow.port, flow.caller)
+        gone = next(filter(self._is_gone, tunnel.used), None)
+        if isinstance(decision, Deny):
+            tunnel.revoke(self.explained(decision, flow).reason)
+        elif gone is not None:
+            withdrawal = self.withdrawal_of([gone.placeholder])
+            tunnel.revoke(withdrawal.reason if withdrawal else f"credential {gone.name!r} is not of this sandbox any more")
+
+    def _is_gone(self, credential: Credential) -> bool:
+        return all(credential.placeholder != held.placeholder for held in self.credentials)
+
+    def withdrawal_of(self, texts: Iterable[str]) -> Withdrawal | None:
+        """Why a placeholder that stands in one of these texts is dead, if that is known."""
+        for text in texts:
+            for withdrawal in self.grants.withdrawn:
+                if any(placeholder in text for placeholder in withdrawal.placeholders):
+                    return withdrawal
+        return None
+
+    def explained(self, deny: Deny, flow: Flow) -> Deny:
+        """A refusal for want of a rule: if there was one, it says what became of it."""
+        caller = flow.caller
+        if (deny.rule, deny.layer) != (DEFAULT, BUILT_IN) or caller is None:
+            return deny
+        for withdrawal in self.grants.withdrawn:
+            if any(r.effect == "allow" and r.endpoint.matches(flow.host, flow.port) and r.concerns(caller) for r in withdrawal.rules):
+                reason = f"{caller.binary.path} may not reach {Endpoint(flow.host, flow.port)}: {withdrawal.reason}"
+                return replace(deny, reason=reason, hint=withdrawal.hint)
+        return deny
 
     def pairs_for(self, host: str, port: int) -> Pairs:
         """Secrets and placeholders of all credentials that may be sent to an endpoint: its answers may hold any of them."""

@@ -84,6 +84,7 @@ class Connection:
         "_port",
         "_reader",
         "_secured",
+        "era",
         "exchange",
         "key",
         "reused",
@@ -100,6 +101,7 @@ class Connection:
         self._opened = False
         self._secured = not key.encrypted
         self.exchange: Exchange | None = exchange
+        self.era = pool.era
         self.key = key
         self.stream: Stream | None = None
         self.reused = False
@@ -291,6 +293,7 @@ class Pool:
         self.loop = loop
         self.resolver = resolver
         self.upstreams = {upstream.host: upstream for upstream in upstreams}
+        self.era = 0
         self._trust = trust
         self._contexts: dict[str, ssl.SSLContext] = {}
         self._idle: dict[Key, list[Connection]] = {}
@@ -308,6 +311,9 @@ class Pool:
         return connection
 
     def keep(self, connection: Connection) -> None:
+        if connection.era != self.era:
+            connection.close()
+            return
         idle = self._idle.setdefault(connection.key, [])
         idle.append(connection)
         self._kept[connection] = None
@@ -331,6 +337,11 @@ class Pool:
         """Close all idle connections: descriptors are short."""
         for connection in list(self._kept):
             connection.close()
+
+    def renew(self) -> None:
+        """What is connected now serves no further exchange."""
+        self.era += 1
+        self.shed()
 
     def context(self, host: str) -> ssl.SSLContext:
         """What to verify a host's certificate by."""

@@ -8,7 +8,7 @@ Rules: the body is taken whole, because the broker needs it so, and is bounded; 
 from typing import TYPE_CHECKING, Final
 
 from immure.gate.answer import problem
-from immure.gate.brief import VirtualEndpoint
+from immure.gate.grants import VirtualEndpoint
 from immure.gate.sandbox import Sandbox
 from immure.model import Allow
 from immure.wire.head import Framing, Headers, Request, write_response

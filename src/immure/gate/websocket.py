@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from immure.gate.sandbox import Pairs
 from immure.rewrite import Restorer
 from immure.rewrite.restore import MINIMUM_SECRET
-from immure.wire.websocket import MAX_CONTROL, PROTOCOL_ERROR, Control, FrameReader, Head, Opcode, write_control, write_data, write_head
+from immure.wire.websocket import MAX_CONTROL, Control, FrameReader, Head, Opcode, closing, write_control, write_data, write_head
 
 
 class WebSocket:
@@ -98,13 +98,12 @@ class WebSocket:
             end -= 1  # a reason is UTF-8 (RFC 6455 section 5.5.1), and not to be cut within a character
         return write_control(control._replace(payload=payload[:end]))
 
-    def farewell(self, key: bytes) -> tuple[bytes, bytes]:
-        """What tells client and upstream that the framing was broken: a Close each, or nothing where none can be said any more.
+    def farewell(self, code: int, reason: str, key: bytes) -> tuple[bytes, bytes]:
+        """What tells client and upstream why it ends: a Close each, or nothing where none can be said any more. The reason is the client's.
 
         `key` masks what the upstream gets: four bytes that nobody can foresee (RFC 6455 section 10.3).
         """
-        code = PROTOCOL_ERROR.to_bytes(2)
-        to_client = b"" if self._upstream.closed else write_control(Control(Opcode.CLOSE, code, b""))
+        to_client = b"" if self._upstream.closed else write_control(Control(Opcode.CLOSE, closing(code, reason), b""))
         if self._client.closed or self._client.left:
             return to_client, b""
-        return to_client, write_control(Control(Opcode.CLOSE, code, key))
+        return to_client, write_control(Control(Opcode.CLOSE, closing(code), key))

@@ -16,7 +16,7 @@ from typing import Any, Final, cast, get_args
 import yaml
 
 from immure.errors import Fault
-from immure.model import Binary, Endpoint, Secret
+from immure.model import Binary, Endpoint
 from immure.policy.rules import Rule
 from immure.providers.login import Login, LoginKind
 from immure.rewrite.credential import Credential, Scheme
@@ -110,10 +110,6 @@ class Profile:
             for declared in self._held(login)
             if declared.slot is not None
         )
-
-    def secrets(self, login: Login) -> dict[str, Secret]:
-        """The secrets by credential name, as a gate that serves this login is told them anew after a rotation."""
-        return {self._qualified(declared): login.secrets[declared.name] for declared in self._held(login) if declared.slot is not None}
 
     def environment(self, placeholders: Mapping[str, str]) -> dict[str, str]:
         """The variables that carry the placeholders inside."""

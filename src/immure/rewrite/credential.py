@@ -4,7 +4,7 @@
 """
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 from immure.errors import Fault
@@ -45,10 +45,6 @@ class Credential:
             wrong = f"its secret is shorter than {MINIMUM_SECRET} characters"
         if wrong:
             raise Fault(f"credential {self.name!r} cannot be used: {wrong}", code="credential.shape")
-
-    def rotated(self, secret: Secret) -> "Credential":
-        """The same credential with a new secret; the placeholder inside stays."""
-        return replace(self, secret=secret)
 
     @property
     def pair(self) -> tuple[bytes, bytes]:

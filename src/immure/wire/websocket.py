@@ -26,6 +26,8 @@ MAX_CONTROL: Final = 125
 """Octets of a control frame's payload (section 5.5)."""
 PROTOCOL_ERROR: Final = 1002
 """The code of a Close that answers broken framing (section 7.4.1)."""
+POLICY_VIOLATION: Final = 1008
+"""That of one whose end has nothing to do with what was sent."""
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")
@@ -175,6 +177,11 @@ def write_head(head: Head | Control) -> bytes:
 def write_control(control: Control) -> bytes:
     """A whole control frame."""
     return write_head(control) + mask(control.payload, control.key)
+
+
+def closing(code: int, reason: str = "") -> bytes:
+    """The payload of a Close (section 5.5.1); of a reason, what fits."""
+    return code.to_bytes(2) + reason.encode()[: MAX_CONTROL - 2].decode(errors="ignore").encode()
 
 
 def write_data(opcode: Opcode, payload: bytes, *, final: bool) -> bytes:
