@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from token_server import NOW, Machine, TokenServer, id_token, jwt, send
 
+from immure.broker.lineage import Lineage
 from immure.broker.login_failure import LoginEnded, LoginUnavailable
 from immure.errors import HostError, UsageError
 from immure.model import Secret
@@ -602,3 +603,42 @@ def test_no_secret_reaches_the_audit_trail_or_the_terminal(machine, server) -> N
     talk = b"".join(machine.trail) + "".join(machine.said).encode()
     for secret in b"fake-", b"acct-", id_token().split(".")[1].encode():
         assert secret not in talk
+
+
+def sign_in_here(machine: Machine, number: int, account: str = "acct-0000") -> str:
+    secrets = {"access_token": f"fake-own-{number:04}", "id_token": id_token(account), "account_id": account}
+    held = {name: Secret(text) for name, text in secrets.items()}
+    return machine.logins().sign_in(Lineage(kind="chatgpt", secrets=held, client_id="app", last_refresh=machine.now))
+
+
+def present(machine: Machine, login) -> str:
+    """The access token that the vault has for a sandbox on this login, or why it has none."""
+    try:
+        return machine.logins().present(login).secrets["access_token"].reveal()
+    except LoginEnded as failure:
+        return failure.cause
+
+
+def test_a_sandbox_goes_on_with_whatever_the_vault_has_for_its_account(machine, server) -> None:
+    name = sign_in_here(machine, 1)
+    login = machine.open()
+    assert present(machine, login) == "fake-own-0001"
+    sign_in_here(machine, 2)
+    assert present(machine, login) == "fake-own-0002"
+    machine.logins().sign_out(name)
+    assert present(machine, login) == "removed"
+    sign_in_here(machine, 3, "acct-other")
+    assert present(machine, login) == "replaced"
+    machine.sign_in(access="fake-at-imported")
+    machine.logins().take(machine.home, machine.said.append)
+    assert present(machine, login) == "fake-at-imported", "another login to the same account will do"
+    assert not server.seen
+
+
+def test_one_api_key_does_not_stand_in_for_another(machine) -> None:
+    machine.write({"OPENAI_API_KEY": "sk-fake-imported"})
+    login = machine.open()
+    machine.logins().sign_in(Lineage(kind="api_key", secrets={"api_key": Secret("sk-fake-own-key")}, client_id="app"))
+    machine.logins().sign_out(login.name)
+    with pytest.raises(LoginEnded, match="no longer in the vault"):
+        machine.logins().present(login)

@@ -97,6 +97,19 @@ class Logins:
 
         return self._later(login, self._renewed(login.name, is_due, "scheduled", sandbox))
 
+    def present(self, login: Login) -> Login:
+        """The login as the vault has it now: what it was renewed to, or another sign-in to the same account. Nobody upstream is asked.
+
+        Raises LoginEnded (removed, replaced), HostError (vault).
+        """
+        held = self._load(login.name)
+        if held is not None and _is_same(held, login):
+            return held.login(login.name)
+        for name, lineage in self.held().items() if login.account_id is not None else ():
+            if _is_same(lineage, login):
+                return lineage.login(name)
+        raise LoginEnded("removed" if held is None else "replaced", login.name)
+
     def take(self, codex_home: str, say: Say) -> None:
         """Import the login of a Codex home on the host, if it is new. Raises UsageError, HostError (vault)."""
         name = login_name.of_home(codex_home)
@@ -178,10 +191,9 @@ class Logins:
             return self._rotated(name, held, reason, sandbox) if is_needed(held) else held
 
     def _later(self, earlier: Login, lineage: Lineage) -> Login:
-        fresh = lineage.login(earlier.name)
-        if (fresh.kind, fresh.account_id) != (earlier.kind, earlier.account_id):
+        if not _is_same(lineage, earlier):
             raise LoginEnded("replaced", earlier.name)
-        return fresh
+        return lineage.login(earlier.name)
 
     def _adopted(self, name: str, held: Lineage, sandbox: str) -> Lineage:
         """What the host's file holds now, if it is a newer state of the same account's login; else what is held."""
@@ -258,6 +270,11 @@ class Logins:
     def _load(self, name: str) -> Lineage | None:
         record = self._vault.get(name)
         return None if record is None else Lineage.from_record(name, record)
+
+
+def _is_same(lineage: Lineage, login: Login) -> bool:
+    """Whether both are logins of one kind to one account."""
+    return (lineage.kind, lineage.secrets.get("account_id")) == (login.kind, login.account_id)
 
 
 def _begin(found: ImportedLogin, source: str) -> Lineage:

@@ -24,6 +24,7 @@ from immure.vault import envelope
 from immure.vault.directory import make_private, require_private
 from immure.vault.key import FindKeyring, Keyring, find_keyring, next_key, open_key, promote_next
 from immure.vault.lock import PATIENCE, holding
+from immure.vault.watch import Watch
 
 Record = dict[str, Any]
 
@@ -147,6 +148,9 @@ class Vault:
     def lock(self, name: str, patience: float = PATIENCE) -> AbstractContextManager[None]:
         """Hold the lock of a record, against every thread and process of this user. Not re-entrant."""
         return holding(self._directory, "record " + name, patience)
+
+    def watch(self) -> Watch:
+        return Watch(self._path)
 
     def _unsealed(self, key: bytes, name: str, sealed: object) -> bytes:
         try:
