@@ -7,6 +7,7 @@ Towards the broker it speaks the packet format of `channel.py`; the broker answe
 
     say TEXT     for your eyes (stderr)
     terminal     with a descriptor: the other end of the terminal inside
+    answer JSON  one of the things that were asked for
     exit N       the last word
     again        this broker is about to end; ask a new one
 
@@ -321,6 +322,38 @@ def _umask() -> int:
 def _size(terminal: int) -> "list[int]":
     size = posix.get_terminal_size(terminal)
     return [size.lines, size.columns]
+
+
+# ---------------------------------------------------------------- other requests
+
+
+def ask(do: str, **fields: object) -> "tuple[int, list[bytes]] | None":
+    """Put a request to the broker that runs: its exit status and its answers, in JSON. None if none runs, and so no sandbox."""
+    broker = _connect(Paths(_environment()))
+    if broker is None:
+        return None
+    answers = []
+    try:
+        _send(broker, {"do": do, "version": __version__, **fields}, [])
+        while True:
+            data, _ = _receive(broker)
+            word, _, rest = data.partition(b" ")
+            if word == b"say":
+                _say(rest.decode("utf-8", "replace"))
+            elif word == b"answer":
+                answers.append(rest)
+            elif word == b"exit":
+                return int(rest), answers
+            elif word == b"again":
+                return None
+            else:
+                break
+    except (BrokenPipeError, ConnectionResetError):
+        pass
+    finally:
+        broker.close()
+    _say("error: the broker died, and every sandbox with it [broker.died]\nhint: run it again; a new broker starts by itself\n")
+    return EXIT_LAUNCH, answers
 
 
 def stop() -> bool:

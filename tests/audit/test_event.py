@@ -142,6 +142,8 @@ LOGINS = [
     ("write-back-failed", 99, 2, 2),
     ("signed-in", 1, 1, 1),
     ("signed-out", 2, 1, 1),
+    ("attached", 99, 1, 1),
+    ("detached", 99, 1, 1),
 ]
 
 

@@ -22,7 +22,16 @@ from immure.model import Allow, Caller, Decision
 from immure.version import __version__
 
 LoginActivity = Literal[
-    "imported", "refreshed", "refresh-failed", "revoked-locally", "written-back", "write-back-failed", "signed-in", "signed-out"
+    "imported",
+    "refreshed",
+    "refresh-failed",
+    "revoked-locally",
+    "written-back",
+    "write-back-failed",
+    "signed-in",
+    "signed-out",
+    "attached",
+    "detached",
 ]
 
 _HEAD = (
@@ -56,6 +65,8 @@ _LOGIN_ACTIVITIES: dict[LoginActivity, tuple[int, int]] = {
     "write-back-failed": (_OTHER, _FAILURE),
     "signed-in": (_LOGON, _SUCCESS),
     "signed-out": (_LOGOFF, _SUCCESS),
+    "attached": (_OTHER, _SUCCESS),
+    "detached": (_OTHER, _SUCCESS),
 }
 
 

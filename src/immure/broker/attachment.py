@@ -8,10 +8,11 @@ import platform
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 
 from immure.agents import codex
+from immure.agents.codex.config_file import FILE as CONFIG
 from immure.broker.login import Logins
 from immure.config.settings import Settings
 from immure.errors import UsageError
@@ -21,36 +22,34 @@ from immure.paths import Paths
 from immure.policy import Rule
 from immure.providers import Login, Profile, load_profile
 from immure.rewrite import Credential
-from immure.sandbox import AGENT_HOME, Mount
+from immure.sandbox import AGENT_HOME, Mount, Spec
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attachment:
-    """`executable` is the agent's program, `path` its directory on the PATH inside; `variables` go into the environment.
+    """`program` is the agent's; `variables` go into the environment.
 
-    `home` is a directory to be made for this sandbox with `files` in it (mode 0600) and removed with it; `kept` are directories that
-    must exist and stay.
+    `files` are for the agent's home, and of these `settings` are the agent's own once they are there; `kept` are directories that must
+    exist and stay.
     """
 
     profile: Profile
     login: Login
     placeholders: Mapping[str, str]
     binaries: tuple[Binary, ...]
-    executable: str
-    path: str
+    program: codex.Program
     variables: Mapping[str, str]
     mounts: tuple[Mount, ...]
-    home: str
     files: Mapping[str, bytes]
+    settings: tuple[str, ...]
     kept: tuple[str, ...]
     switches: tuple[str, ...]
 
-    def runs_on(self, login: Login) -> bool:
-        """Whether this is a later state of the attached login, rather than another account that has taken its place on the host."""
-        mine = self.login
-        return (mine.name, mine.kind, mine.account_id) == (login.name, login.kind, login.account_id)
+    def running_on(self, login: Login) -> "Attachment":
+        """With another login to the same account behind the same placeholders."""
+        return replace(self, login=login)
 
     @property
     def rules(self) -> tuple[Rule, ...]:
@@ -70,18 +69,25 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """Where a provider is attached: the caller's environment, the real path of the workspace, the sandbox's own directory on the host.
+    """Where a provider is attached: the caller's environment, the real path of the workspace.
 
-    `logins(say)` opens the vault, which a sandbox without a provider does not need.
+    `logins(say)` opens the vault, which a sandbox without a provider does not need. For a sandbox that runs, `shown` is what it shows,
+    and `program` the agent's program as it was found before, if it was.
     """
 
     environment: Mapping[str, str]
     workspace: str
-    directory: str
     paths: Paths
     settings: Settings
     logins: Callable[[Say], Logins]
     say: Say
+    shown: Spec | None = None
+    program: codex.Program | None = None
+
+
+def home(directory: str) -> Mount:
+    """The agent's home of the sandbox with this `directory` on the host. Each has one, or no provider could be attached later."""
+    return Mount(source=f"{directory}/agent-home", target=codex.environment(AGENT_HOME)["CODEX_HOME"], writable=True)
 
 
 def attach(name: str, around: Surroundings) -> Attachment:
@@ -93,7 +99,13 @@ def attach(name: str, around: Surroundings) -> Attachment:
 
 def _codex(around: Surroundings) -> Attachment:
     profile = load_profile("codex")
-    program = codex.find_program(around.environment.get("PATH", ""), platform.machine())
+    program = around.program or codex.find_program(around.environment.get("PATH", ""), platform.machine())
+    if around.shown is not None and around.shown.host_path(program.executable) != program.executable:
+        raise UsageError(
+            f"{program.executable} is not visible in that sandbox",
+            code="provider.invisible",
+            hint="start the sandbox with it: immure run --provider codex -- COMMAND",
+        )
     codex_home = codex_home_of(around.environment)
     login = around.logins(around.say).open(codex_home, lambda sentence: around.say(f"immure: {sentence}\n"))
     placeholders = profile.placeholders(login, secrets.token_bytes)
@@ -110,22 +122,20 @@ def _codex(around: Surroundings) -> Attachment:
     inside = codex.environment(AGENT_HOME)
     # Transcripts stay for `codex resume`, and each workspace has its own: what was said in one project is not for the agent of another.
     project = sha256(os.fsencode(around.workspace)).hexdigest()[:32]
-    home, sessions = f"{around.directory}/codex-home", f"{around.paths.state}/codex/sessions/{project}"
+    sessions = f"{around.paths.state}/codex/sessions/{project}"
     return Attachment(
         profile=profile,
         login=login,
         placeholders=placeholders,
         binaries=program.binaries(profile.binaries),
-        executable=program.executable,
-        path=program.directory,
+        program=program,
         variables={**inside, **profile.environment(placeholders)},
         mounts=(
             *map(Mount.same, program.mounts),
-            Mount(source=home, target=inside["CODEX_HOME"], writable=True),
             Mount(source=sessions, target=inside["CODEX_HOME"] + "/sessions", writable=True),
         ),
-        home=home,
         files=staged.files,
+        settings=(CONFIG,),
         kept=(sessions,),
         switches=("telemetry",) if around.settings.telemetry else (),
     )

@@ -12,19 +12,21 @@ from immure.errors import Fault, ImmureError
 from immure.gate.brief import Brief
 from immure.gate.grants import Grants
 
-Call = Callable[[channel.Message], Awaitable[tuple[int, Sequence[tuple[str, str]], bytes]]]
+Answer = tuple[int, Sequence[tuple[str, str]], bytes]
+"""Status, headers and body."""
 
 
 class GateLine:
     """`certificate` is a future of the session's CA (PEM); `answer` serves virtual endpoints; `on_death` is told when the gate is gone."""
 
-    def __init__(self, sock: socket.socket, answer: Call, on_death: Callable[[ImmureError], None]) -> None:
+    def __init__(
+        self, sock: socket.socket, answer: Callable[[channel.Message], Awaitable[Answer]], on_death: Callable[[ImmureError], None]
+    ) -> None:
         loop = asyncio.get_running_loop()
         self.certificate: asyncio.Future[str] = loop.create_future()
         self._answer = answer
         self._on_death = on_death
         self._line = Line(sock, self._on_message, self._died)
-        self._serving = False
         self._granted: list[asyncio.Future[None]] = []
         self._calls: set[asyncio.Task[None]] = set()
 
@@ -33,12 +35,9 @@ class GateLine:
         memory = channel.memory_file("brief", brief.encode())
         self._line.send({"do": "serve"}, [memory, trail, *sockets])
         os.close(memory)
-        self._serving = True
 
     async def grant(self, grants: Grants) -> None:
-        """Returns when the gate goes by these grants. One that does not serve yet has nothing to go by."""
-        if not self._serving:
-            return
+        """Returns when the gate, which serves, goes by these grants."""
         granted = asyncio.get_running_loop().create_future()
         self._granted.append(granted)
         memory = channel.memory_file("grants", grants.encode())

@@ -9,16 +9,16 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from immure.audit.sink import Sink
-from immure.broker import renewal
+from immure.broker import renewal, watch
 from immure.broker.login import Logins
 from immure.broker.workers import Launcher, Nursery, worker_died
 from immure.config.settings import Settings
 from immure.errors import HostError
 from immure.launcher.ownership import SPARE_ID
 from immure.paths import Paths
-from immure.providers import Login
 from immure.sandbox.workspace import MountPoints
 from immure.vault import Vault, open_vault
+from immure.vault.watch import Watch
 
 if TYPE_CHECKING:
     from immure.broker.session import Session
@@ -40,6 +40,7 @@ class House:
         self._end = end
         self.uid = SPARE_ID if os.geteuid() == 0 else None
         self._vault: Vault | None = None
+        self._watch: Watch | None = None
         self._vault_lock = threading.Lock()
         self._sink = Sink(paths.audit)
         self._sink_lock = threading.Lock()
@@ -47,8 +48,11 @@ class House:
         self._sweep()
         self.launcher = Launcher(lock, lambda: self._worker_died("launcher"))
         self.nursery = Nursery(self.uid, lambda: self._worker_died("nursery"))
-
-        self._renewal = asyncio.get_running_loop().create_task(renewal.keep_fresh(self.sessions.values))
+        loop = asyncio.get_running_loop()
+        self._tasks = (
+            loop.create_task(renewal.keep_fresh(lambda: [session.provision for session in self.sessions.values()])),
+            loop.create_task(watch.watch(self._vault_has_changed, self.revise)),
+        )
 
     def record(self, lines: bytes) -> None:
         """Append to the audit trail, from any thread."""
@@ -60,15 +64,24 @@ class House:
         with self._vault_lock:
             if self._vault is None:
                 self._vault = open_vault(self.paths.vault, os.environ, lambda text: say(f"immure: {text}\n"))
+                self._watch = self._vault.watch()
         return Logins(self._vault, settings.upstreams, self.record)
 
-    async def rotate(self, login: Login) -> None:
-        """A login has new secrets: tell the gate of every sandbox that runs on it."""
-        for session in list(self.sessions.values()):
-            await session.rotate(login)
+    async def revise(self) -> None:
+        """Logins in the vault have changed: returns when the gate of every sandbox goes by what they are now. Raises HostError (vault)."""
+        outcomes = await asyncio.gather(*(session.provision.revise() for session in self.sessions.values()), return_exceptions=True)
+        for failure in outcomes:
+            if failure is not None:
+                raise failure
+
+    def _vault_has_changed(self) -> bool:
+        return self._watch is not None and self._watch.changed()
 
     def close(self) -> None:
-        self._renewal.cancel()
+        for task in self._tasks:
+            task.cancel()
+        if self._watch is not None:
+            self._watch.close()
         self.launcher.close()
         self.nursery.close()
         self._sink.close()

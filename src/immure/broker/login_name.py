@@ -25,6 +25,11 @@ _SIGN_IN: Final = {
 }
 
 
+def command(kind: LoginKind) -> str:
+    """The command that makes a login of this kind that is immure's own."""
+    return _SIGN_IN[OWN[kind]]
+
+
 def of_home(codex_home: str) -> str:
     """The name of the login that is imported from a Codex home."""
     return _PREFIX + os.path.realpath(codex_home)

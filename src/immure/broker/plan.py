@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from immure import channel
-from immure.broker.attachment import Attachment, Say, Surroundings, attach, codex_home_of
+from immure.broker.attachment import Attachment, Say, Surroundings, attach, codex_home_of, home
 from immure.broker.login import Logins
 from immure.config.policy_file import load_policy
 from immure.config.settings import Settings, load_settings
@@ -57,13 +57,14 @@ class Request:
 class Plan:
     """`spec` lacks only the files that hold the gate's certificate, which `system` makes. `needed` are mount points that must exist.
 
-    `rules` are the user's own; each attachment has its rules beside them.
+    `home` is the agent's home on the host. `rules` are the user's own; each attachment has its rules beside them.
     """
 
     spec: Spec
     needed: tuple[str, ...]
+    home: str
     system: System
-    settings: Settings
+    around: Surroundings
     rules: tuple[Rule, ...]
     attachments: tuple[Attachment, ...]
 
@@ -86,23 +87,23 @@ def make(request: Request, directory: str, paths: Paths, logins: Callable[[Setti
     around = Surroundings(
         environment=request.environment,
         workspace=root,
-        directory=directory,
         paths=paths,
         settings=settings,
         logins=lambda say: logins(settings, say),
         say=say,
     )
+    agent_home = home(directory)
     providers = dict.fromkeys([*options["provider"], *(["codex"] if request.verb == "codex" else [])])
     attachments = tuple(attach(name, around) for name in providers)
     command = request.command
     if request.verb == "codex":
-        command = (attachments[-1].executable, *command)
+        command = (attachments[-1].program.executable, *command)
     spec = Spec(
         command=command,
         environment=environment(
             request.environment,
             ca_bundle=host.bundles[0],
-            path=[attachment.path for attachment in attachments],
+            path=[attachment.program.directory for attachment in attachments],
             extra=[*(attachment.variables for attachment in attachments), variables],
         ),
         directory=_directory(request.directory, root, shown),
@@ -110,11 +111,19 @@ def make(request: Request, directory: str, paths: Paths, logins: Callable[[Setti
         is_typed=request.is_typed,
         system=host.mounts,
         links=host.links,
-        mounts=(*shown, *(mount for attachment in attachments for mount in attachment.mounts)),
+        mounts=(*shown, agent_home, *(mount for attachment in attachments for mount in attachment.mounts)),
         protected=protection.mounts,
     )
     program.check(spec)
-    return Plan(spec=spec, needed=protection.needed, system=host, settings=settings, rules=tuple(rules), attachments=attachments)
+    return Plan(
+        spec=spec,
+        needed=protection.needed,
+        home=agent_home.source,
+        system=host,
+        around=around,
+        rules=tuple(rules),
+        attachments=attachments,
+    )
 
 
 def identify(path: str) -> Binary:

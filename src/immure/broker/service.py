@@ -6,6 +6,7 @@ import socket
 import struct
 
 from immure import channel
+from immure.broker import control
 from immure.broker.house import House
 from immure.broker.line import Line, close_all
 from immure.broker.plan import Request
@@ -127,6 +128,8 @@ class Visit:
             text = f"error: a broker of version {__version__} still has sandboxes, this is version {message['version']} [broker.version]\n"
             self._line.send_word(f"say {text}hint: end them first, or all at once: immure stop\n")
             return f"exit {EXIT_LAUNCH}"
+        if message["do"] not in ("run", "codex"):
+            return await control.serve(self._house, message, self._line)
         given = iter(descriptors)
         streams = [next(given) if is_given else None for is_given in message["streams"]]
         self._session = Session(self._house, self._line, Request.read(message), streams)

@@ -10,29 +10,22 @@ import asyncio
 import os
 import secrets
 import shutil
-import termios
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from immure import channel
 from immure.broker import plan as planning
-from immure.broker import renewal, token_endpoint
-from immure.broker.attachment import Attachment
 from immure.broker.gate_line import GateLine
 from immure.broker.house import House
 from immure.broker.line import Line, close_all
 from immure.broker.plan import Plan, Request
-from immure.broker.streams import check_streams
+from immure.broker.provision import Provision
+from immure.broker.streams import check_streams, standard_streams
 from immure.broker.trail import Trail
-from immure.config.settings import Settings
+from immure.broker.workers import process_of
 from immure.errors import EXIT_LAUNCH, Fault, ImmureError
-from immure.gate.brief import Brief
-from immure.gate.grants import Grants
 from immure.launcher.ownership import staged
-from immure.policy import Rule
-from immure.providers import Login
 from immure.sandbox import spec, system
 
 _PATIENCE = 15.0
@@ -57,14 +50,13 @@ class Session:
         self._request = request
         self._streams = streams
         self._directory = f"{house.paths.state}/sandboxes/{self.identifier}"
-        self._settings = Settings()
-        self._rules: tuple[Rule, ...] = ()
-        self._attachments: dict[str, Attachment] = {}
+        self.provision = Provision(house, self.identifier, self._say, self.end)
+        self._started: float | None = None
+        self._workspace = ""
         self._mount_points: tuple[str, ...] = ()
         self._trail = Trail(house.record, self.end)
         self._gate: GateLine | None = None
         self._prepared: asyncio.Future[list[int]] | None = None
-        self._started = False
         self._ended: asyncio.Future[ImmureError | Ended] = asyncio.get_running_loop().create_future()
 
     async def run(self) -> int:
@@ -80,7 +72,7 @@ class Session:
 
     def signal(self, number: int) -> None:
         """The client was sent a signal. It is the program's, once there is one."""
-        if self._started:
+        if self.is_running:
             self._house.launcher.signal(self.identifier, number)
         else:
             self.end(Ended(128 + number))
@@ -99,21 +91,25 @@ class Session:
         if self._ended.done():
             raise self._ended.result()
 
-    async def rotate(self, login: Login) -> None:
-        """A login has new secrets. Returns when the gate uses them, if this sandbox runs on that login."""
-        for name, attachment in list(self._attachments.items()):
-            if attachment.runs_on(login):
-                self._attachments[name] = replace(attachment, login=login)
-                if self._gate is not None:
-                    await self._gate.grant(self._grants())
+    # While it runs
 
-    async def keep_fresh(self) -> None:
-        """Renew what is due of the logins that this sandbox runs on."""
-        for attachment in list(self._attachments.values()):
-            logins = self._house.logins(self._settings, self._say)
-            login = await asyncio.to_thread(renewal.kept, logins, attachment.login, self.identifier)
-            if login.secrets != attachment.login.secrets:
-                await self._house.rotate(login)
+    @property
+    def is_running(self) -> bool:
+        return self._started is not None
+
+    def summary(self) -> dict[str, Any]:
+        """What `immure list` shows of a sandbox that runs. Of its command only the program: arguments may hold anything."""
+        assert self._prepared is not None
+        return {
+            "id": self.identifier,
+            "command": self._request.verb if self._request.verb == "codex" else f"run {self._request.command[0]}",
+            "workspace": self._workspace,
+            "since": self._started,
+            "providers": self.provision.attachments.states,
+            "pid": process_of(self._prepared.result()[-1]),
+        }
+
+    # From the plan to the end
 
     def _say(self, text: str) -> None:
         self._client.send_word(f"say {text}")
@@ -132,10 +128,10 @@ class Session:
 
     async def _launch(self, plan: Plan) -> int:
         bubblewrap = system.bubblewrap()
-        self._settings, self._rules = plan.settings, plan.rules
+        self._workspace = plan.around.workspace
         self._make_directories(plan)
         launcher = self._house.launcher
-        self._gate = GateLine(self._house.nursery.gate(), self._answer, self.end)
+        self._gate = GateLine(self._house.nursery.gate(), self.provision.answer, self.end)
         self._prepared = launcher.prepare(self.identifier)
         try:
             async with asyncio.timeout(_PATIENCE):
@@ -145,33 +141,17 @@ class Session:
                 "launcher or nursery does not answer", code="sandbox.late", hint="immure stop, and run it again: a new broker starts both"
             ) from None
         self._go_on()
-        self._gate.serve(self._brief(plan), self._trail.writer, sockets)
+        self.provision.serve(self._gate, self._trail.writer, sockets)
         complete = replace(plan.spec, files=plan.system.files(certificate))
         options, command, data = spec.bubblewrap(complete, staged if self._house.uid is not None else None)
         stage = [mount.source for mount in plan.spec.mounts]
-        with self._standard_streams() as streams:
+        with standard_streams(self._streams, self._request.terminal, self._house.uid, self._client) as streams:
             launcher.start(self.identifier, bubblewrap, options, command, data, streams=streams, stage=stage, umask=self._request.umask)
-        self._started = True
+        self._started = time.time()
+        await self.provision.revise()  # a login that was removed while this was planned was nobody's to take away
         status = await launcher.exited(self.identifier)
         self._go_on()
         return status
-
-    @contextmanager
-    def _standard_streams(self) -> Iterator[list[int]]:
-        """Descriptors 0, 1 and 2: the client's, with a new terminal in place of its own, whose other end goes to the client."""
-        if self._request.terminal is None:
-            yield [fd for fd in self._streams if fd is not None]
-            return
-        master, slave = os.openpty()
-        try:
-            termios.tcsetwinsize(slave, self._request.terminal)
-            if self._house.uid is not None:
-                os.fchown(slave, self._house.uid, -1)
-            self._client.send_word("terminal", master)
-            yield [slave if fd is None else fd for fd in self._streams]
-        finally:
-            os.close(master)
-            os.close(slave)
 
     def _make_directories(self, plan: Plan) -> None:
         """What the plan says must exist: mount points in the workspace, the agent's home and its files."""
@@ -181,48 +161,10 @@ class Session:
                 file.write(b"\0".join(map(os.fsencode, missing)))
             self._house.mount_points.claim(missing)
             self._mount_points = missing
+        self.provision.begin(plan)
         for attachment in plan.attachments:
-            self._attachments[attachment.profile.name] = attachment
-            os.mkdir(attachment.home, 0o700)
-            for name, content in attachment.files.items():
-                descriptor = os.open(f"{attachment.home}/{name}", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-                with open(descriptor, "wb") as staged_file:
-                    staged_file.write(content)
             for directory in attachment.kept:
                 os.makedirs(directory, 0o700, exist_ok=True)
-
-    def _grants(self) -> Grants:
-        """What the gate is to go by from now on."""
-        attached = self._attachments.values()
-        return Grants(
-            rules=(*self._rules, *(rule for attachment in attached for rule in attachment.rules)),
-            credentials=tuple(credential for attachment in attached for credential in attachment.credentials),
-            virtual=tuple(virtual for attachment in attached for virtual in attachment.virtual),
-        )
-
-    def _brief(self, plan: Plan) -> Brief:
-        return Brief(
-            sandbox=self.identifier,
-            grants=self._grants(),
-            upstreams=plan.settings.upstreams,
-        )
-
-    async def _answer(self, call: channel.Message) -> tuple[int, Sequence[tuple[str, str]], bytes]:
-        """A virtual endpoint was asked. The gate has the new secrets before the agent learns that there are any."""
-        attachment = self._attachments[call["credential"]]
-        answer = await asyncio.to_thread(
-            token_endpoint.answer,
-            self._house.logins(self._settings, self._say),
-            attachment.login,
-            attachment.placeholders,
-            method=call["method"],
-            path=call["path"],
-            body=call["body"].encode(),
-            sandbox=self.identifier,
-        )
-        if answer.login is not attachment.login:
-            await self._house.rotate(answer.login)
-        return answer.status, answer.headers, answer.body
 
     async def _gone(self, pidfd: int) -> None:
         """Wait for the end of the first process inside, and so of all: a launcher that has died tells nobody."""
@@ -238,6 +180,7 @@ class Session:
 
     async def _clean(self) -> None:
         """Leave nothing behind."""
+        self._started = None
         if self._prepared is not None:
             self._house.launcher.end(self.identifier)
             await asyncio.wait([self._house.launcher.exited(self.identifier)], timeout=_PATIENCE)

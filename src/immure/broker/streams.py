@@ -1,4 +1,4 @@
-"""The client's standard descriptors, which go inside as they are: a descriptor is a right that no wall takes back.
+"""The client's standard descriptors, which go inside as they are, but for a terminal: a descriptor is a right that no wall takes back.
 
 A directory handed in would be the host's tree from there on (`openat(0, "..")` leaves any mount namespace), a disk its whole content.
 
@@ -7,8 +7,11 @@ A directory handed in would be the host's tree from there on (`openat(0, "..")` 
 
 import os
 import stat
-from collections.abc import Iterable
+import termios
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
+from immure.broker.line import Line
 from immure.errors import UsageError
 
 _HARMLESS_DEVICES = frozenset(os.makedev(1, minor) for minor in (3, 5, 7, 8, 9))
@@ -28,3 +31,24 @@ def check_streams(descriptors: Iterable[int]) -> None:
             code="usage.stream",
             hint="redirect stdin, stdout and stderr from and to files or pipes",
         )
+
+
+@contextmanager
+def standard_streams(given: Sequence[int | None], size: tuple[int, int] | None, uid: int | None, client: Line) -> Iterator[list[int]]:
+    """Descriptors 0, 1 and 2 of a program: those given, with a new terminal of `size` for what is None, its other end for the client.
+
+    The terminal belongs to `uid`, if that is not us.
+    """
+    if size is None:
+        yield [fd for fd in given if fd is not None]
+        return
+    master, slave = os.openpty()
+    try:
+        termios.tcsetwinsize(slave, size)
+        if uid is not None:
+            os.fchown(slave, uid, -1)
+        client.send_word("terminal", master)
+        yield [slave if fd is None else fd for fd in given]
+    finally:
+        os.close(master)
+        os.close(slave)

@@ -14,7 +14,7 @@ that the vault does not know. An answer holds placeholders, fixed texts and clai
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 from urllib.parse import parse_qs
 
 from immure.agents.codex import synthetic_id_token
@@ -29,6 +29,10 @@ Headers = tuple[tuple[str, str], ...]
 
 _HEADERS: Headers = (("content-type", "application/json"), ("cache-control", "no-store"))  # RFC 6749 section 5.1
 _CODES = {"expired": "refresh_token_expired", "reused": "refresh_token_reused"}
+
+
+GONE: Final = (403, _HEADERS, b'{"error":{"message":"the provider was detached from this sandbox","code":"detached"}}')
+"""The answer to a request that was on its way when its provider was detached."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

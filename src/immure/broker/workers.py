@@ -171,6 +171,12 @@ class Nursery:
         _end(self._process)
 
 
+def process_of(pidfd: int) -> int:
+    """The pid of the process behind a descriptor, -1 once it is gone (proc_pid_fdinfo(5))."""
+    with open(f"/proc/self/fdinfo/{pidfd}") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("Pid:"))
+
+
 def _has_peer(sock: socket.socket) -> bool:
     poll = select.poll()
     poll.register(sock, 0)

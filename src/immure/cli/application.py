@@ -16,11 +16,15 @@ _VERBS = {
     "codex": "Run Codex inside walls, with your login left outside.",
     "login": "Sign in, or show the logins that there are.",
     "logout": "Sign out, and remove the login from the vault.",
+    "list": "Show the sandboxes that run.",
+    "attach": "Attach a provider to a running sandbox.",
+    "detach": "Detach a provider from running sandboxes.",
     "logs": "Show what was allowed and denied.",
     "vault": "Look after the vault, where logins are kept.",
     "stop": "End the broker and every sandbox.",
     "completion": "Print the completion script of a shell.",
 }
+_ALSO = {"ls": "list"}
 
 
 class Verbs(click.Group):
@@ -30,6 +34,7 @@ class Verbs(click.Group):
         return list(_VERBS)
 
     def get_command(self, _: click.Context, name: str) -> click.Command | None:
+        name = _ALSO.get(name, name)
         if name not in _VERBS:
             return None
         if name in ("run", "codex"):

@@ -20,6 +20,7 @@ from immure.broker.attachment import codex_home_of
 from immure.broker.issuer import Issuer
 from immure.broker.lineage import Lineage
 from immure.broker.login import Logins
+from immure.cli.sandboxes import tell_logins_changed
 from immure.config.settings import Settings, load_settings
 from immure.errors import UsageError
 from immure.paths import Paths
@@ -34,7 +35,7 @@ def say(sentence: str) -> None:
 
 @contextmanager
 def opened() -> Iterator[tuple[Logins, Settings]]:
-    """The logins of this user, as the commands of this module change them."""
+    """The logins of this user."""
     paths = Paths(dict(os.environ))
     settings = load_settings(paths.settings)
     vault = open_vault(paths.vault, os.environ, say)
@@ -43,6 +44,16 @@ def opened() -> Iterator[tuple[Logins, Settings]]:
         yield Logins(vault, settings.upstreams, sink.write), settings
     finally:
         sink.close()
+
+
+@contextmanager
+def changing() -> Iterator[tuple[Logins, Settings]]:
+    """The same for a command that changes them; at its end sandboxes that run go by what was changed."""
+    try:
+        with opened() as made:
+            yield made
+    finally:
+        tell_logins_changed()
 
 
 @click.group(help="Sign in for sandboxes, or show the logins that there are.")
@@ -57,7 +68,7 @@ def command() -> None:
 @click.option("--import", "way", flag_value="import", help="Take over the login of your own Codex, from its file or its keyring.")
 @click.pass_context
 def codex(context: click.Context, way: str | None) -> None:
-    with opened() as (logins, settings):
+    with changing() as (logins, settings):
         if way == "import":
             _import(logins)
         else:

@@ -6,7 +6,7 @@ import click
 
 from immure.broker import login_name
 from immure.broker.attachment import codex_home_of
-from immure.cli.login import opened, say
+from immure.cli.login import changing, say
 
 
 @click.command(help="Sign out of Codex: revoke immure's own logins, forget the imported one, remove both from the vault.")
@@ -15,7 +15,7 @@ from immure.cli.login import opened, say
 def command(context: click.Context, provider: str) -> None:
     here = login_name.of_home(codex_home_of(os.environ))
     failed = False
-    with opened() as (logins, _):
+    with changing() as (logins, _):
         names = [name for name in logins.held() if name == here or login_name.home_of(name) is None]
         if not names:
             say(f"no {provider} login is in the vault")

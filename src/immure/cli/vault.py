@@ -7,6 +7,7 @@ from typing import Any, BinaryIO
 
 import click
 
+from immure.cli.sandboxes import tell_logins_changed
 from immure.errors import HostError, UsageError
 from immure.paths import Paths
 from immure.vault import Vault, open_vault
@@ -118,6 +119,7 @@ def import_(context: click.Context, file: str, passphrase_file: str | None, repl
                 continue
             vault.put(name, record)
             _say(f"{name}: imported")
+    tell_logins_changed()
     context.exit(0)
 
 
