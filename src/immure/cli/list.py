@@ -17,7 +17,9 @@ _DAY = 24 * 3600
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON array.")
 @click.pass_context
 def command(context: click.Context, as_json: bool) -> None:
-    found = running()
+    status, found = running()
+    if status:
+        context.exit(status)
     if as_json:
         shown = [{**each, "since": datetime.fromtimestamp(each["since"], UTC).strftime("%Y-%m-%dT%H:%M:%SZ")} for each in found]
         click.echo(json.dumps(shown, indent=2))

@@ -20,20 +20,21 @@ class SandboxName(click.ParamType[str]):
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002
         begin = roster.PREFIX + incomplete.removeprefix(roster.PREFIX)
-        return [CompletionItem(each["id"], help=each["command"]) for each in running() if each["id"].startswith(begin)]
+        _, found = running()
+        return [CompletionItem(each["id"], help=each["command"]) for each in found if each["id"].startswith(begin)]
 
 
-def running() -> list[dict[str, Any]]:
-    """What the broker says of each, the oldest first; nothing without a broker."""
-    asked = client.ask("list")
-    return sorted(map(json.loads, asked[1] if asked is not None else ()), key=lambda each: str(each["since"]))
+def running() -> tuple[int, list[dict[str, Any]]]:
+    """The exit status, and what the broker says of each sandbox, the oldest first; nothing without a broker."""
+    status, answers = client.ask("list") or (0, [])
+    return status, sorted(map(json.loads, answers), key=lambda each: float(each["since"]))
 
 
 def change(do: str, **fields: object) -> tuple[int, list[str]]:
     """Have the broker change sandboxes; the exit status, and the ids of those that were. Raises UsageError without a broker."""
     asked = client.ask(do, **fields)
     if asked is None and fields.get("sandbox") is not None:
-        roster.find(str(fields["sandbox"]), ())
+        roster.find(str(fields["sandbox"]), ())  # which none has
     status, answers = asked or (0, [])
     return status, [json.loads(answer) for answer in answers]
 
