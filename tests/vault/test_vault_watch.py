@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -37,7 +37,8 @@ def watch(vault: Vault) -> Iterator[Watch]:
 
 
 def test_what_this_process_writes_is_seen_once(vault: Vault, watch: Watch) -> None:
-    for change in (lambda: vault.put("a", {}), lambda: vault.put("a", {}), lambda: vault.delete("a")):
+    changes: list[Callable[[], None]] = [lambda: vault.put("a", {}), lambda: vault.put("a", {}), lambda: vault.delete("a")]
+    for change in changes:
         change()
         assert watch.changed()
         assert not watch.changed()
