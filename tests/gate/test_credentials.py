@@ -1,6 +1,7 @@
 """Secrets out, placeholders back: what the world sees, what the sandbox gets to see."""
 
 import gzip
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -103,6 +104,37 @@ def test_no_answer_brings_a_secret_back(setting: Setting, echo: bytes, whole: bo
             seen += more
     assert TOKEN.encode() not in seen
     assert seen.count(PLACEHOLDER.encode()) == said.count(TOKEN.encode())
+
+
+ENCODED: list[Callable[[bytes], bytes]] = [
+    lambda text: text.hex().encode(),
+    lambda text: b64encode(b"user:" + text),
+    lambda text: b"".join(b"%%%02X" % byte for byte in text),
+    lambda text: b"".join(b"\\u%04x" % byte for byte in text),
+]
+
+
+@pytest.mark.parametrize("encode", ENCODED)
+@pytest.mark.parametrize("whole", [True, False], ids=["whole", "bytewise"])
+def test_no_answer_brings_a_secret_back_in_another_form(setting: Setting, encode: Callable[[bytes], bytes], whole: bool) -> None:
+    gate, served = setting
+    said, heard = (encode(text.encode()) for text in (TOKEN, PLACEHOLDER))
+    echo = b"HTTP/1.1 200 OK\r\nSet-Cookie: a=%b; Secure\r\n\r\n" + b'data: "%b"\n\n' * 2
+    answer = echo % (said, said, said)
+
+    def script(peer: Peer) -> None:
+        peer.head()
+        peer.send(*([answer] if whole else [answer[i : i + 1] for i in range(len(answer))]))
+
+    served.scripts = [script]
+    with gate.connect_tls(HOST) as client:
+        client.sendall(request(gate, BEARER, "Connection: close", start="GET / HTTP/1.0"))
+        seen = b""
+        while more := client.recv(65536):
+            seen += more
+    head, body = seen.split(b"\r\n\r\n")
+    assert b"Set-Cookie: a=%b; Secure" % heard in head
+    assert body == b'data: "%b"\n\n' % heard * 2
 
 
 def test_a_restored_answer_that_is_at_hand_has_a_length_of_its_own(setting: Setting) -> None:

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from immure.errors import PeerError
 from immure.gate.answer import problem
 from immure.gate.flow import Flow
-from immure.gate.sandbox import Pairs, Sandbox
+from immure.gate.sandbox import Sandbox
 from immure.gate.stream import BY_DIAL
 from immure.gate.upstream import Connection, Failure
 from immure.gate.websocket import WebSocket
 from immure.model import Allow, Decision, Deny
-from immure.rewrite import Credential, Restorer, Substituted, restore_headers
+from immure.rewrite import Credential, Pairs, Restorer, Substituted, restore_headers
 from immure.wire.body import chunk, last_chunk
 from immure.wire.head import Framing, Headers, Request, Response, write_fields, write_request, write_response
 from immure.wire.websocket import POLICY_VIOLATION, PROTOCOL_ERROR, handshake_objection
@@ -38,6 +38,7 @@ DIAL_TIMEOUT: Final = 30.0
 _REPEATABLE: Final = frozenset([b"GET", b"HEAD", b"OPTIONS"])
 _OPEN_ENDED: Final = (Framing.CHUNKED, Framing.UNTIL_CLOSE)
 _NOT_WITH_SECRETS: Final = frozenset([b"accept-encoding", b"range", b"if-range", b"sec-websocket-extensions"])
+_NO_PAIRS: Final = Pairs()
 _IDENTITY: Final = (b"Accept-Encoding", b"identity")
 _OF_CONNECTIONS: Final = (b"negotiate", b"ntlm")
 """Schemes that authenticate a connection and not a request (RFC 4559 section 6): such a connection serves nobody else."""
@@ -54,7 +55,7 @@ class Outgoing(NamedTuple):
     def of(cls, substituted: Substituted, pairs: Pairs) -> "Outgoing":
         """`pairs` are all that the answer may hold; they matter only if a secret goes out."""
         if not substituted.used:
-            return cls(write_fields(substituted.headers), (), ())
+            return cls(write_fields(substituted.headers), (), _NO_PAIRS)
         headers = [field for field in substituted.headers if field[0].lower() not in _NOT_WITH_SECRETS]
         return cls(write_fields((*headers, _IDENTITY)), substituted.used, pairs)
 
@@ -185,7 +186,7 @@ class Forwarding:
         if framing is Framing.TUNNEL:
             self._tunnel = True
             if self._pairs:
-                self._socket, self._pairs = WebSocket(self._pairs, self._known_pairs), ()
+                self._socket, self._pairs = WebSocket(self._pairs, self._known_pairs), _NO_PAIRS
             self._sandbox.tunnels.add(self)
             self._client.switch()
             self._sandbox.judge(self)  # the grants may have changed since it was asked for
@@ -201,7 +202,7 @@ class Forwarding:
         status, reason, headers, *_ = response
         close = self._close and status >= 200
         head = write_response(status, reason, headers, framing, length, close=close, upgrade=response.upgrade)
-        if any(secret in head for secret, _ in self._pairs):
+        if self._pairs and self._pairs.may_be_in(head):
             (_, reason), *fields = restore_headers(((b"", reason), *headers), self._pairs)
             head = write_response(status, reason, tuple(fields), framing, length, close=close, upgrade=response.upgrade)
         self._heads += head
@@ -250,7 +251,7 @@ class Forwarding:
         """The next piece of the body without secrets; `whole` if it is the last."""
         restorer = self._restorer
         if restorer is None:
-            if whole and not any(secret in body for secret, _ in self._pairs):
+            if whole and not self._pairs.may_be_in(body):
                 return body
             restorer = self._restorer = Restorer(self._pairs)
         return restorer.feed(body) + (restorer.finish() if whole else b"")

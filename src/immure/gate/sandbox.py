@@ -18,10 +18,7 @@ from immure.gate.upstream import Pool
 from immure.model import Decision, Deny, Endpoint
 from immure.policy import Policy
 from immure.policy.decide import BUILT_IN, DEFAULT
-from immure.rewrite import Credential
-
-Pairs = tuple[tuple[bytes, bytes], ...]
-"""Secrets, each with its placeholder."""
+from immure.rewrite import Credential, Pairs
 
 
 class Answerable(Protocol):
@@ -142,7 +139,7 @@ class Sandbox:
         pairs = self._pairs.get((host, port))
         if pairs is None:
             bound = [c for c in self.credentials if any(endpoint.matches(host, port) for endpoint in c.endpoints)]
-            pairs = self._pairs[host, port] = tuple(credential.pair for credential in bound)
+            pairs = self._pairs[host, port] = Pairs(credential.pair for credential in bound)
         return pairs
 
     def record_request(

@@ -14,9 +14,8 @@ is what to tell both.
 
 from collections.abc import Callable, Iterator
 
-from immure.gate.sandbox import Pairs
-from immure.rewrite import Restorer
-from immure.rewrite.restore import MINIMUM_SECRET
+from immure.rewrite import Pairs, Restorer
+from immure.rewrite.pairs import MINIMUM_SECRET
 from immure.wire.websocket import MAX_CONTROL, Control, FrameReader, Head, Opcode, closing, write_control, write_data, write_head
 
 
@@ -68,7 +67,7 @@ class WebSocket:
         current = self._current()
         if current is not self._known:
             self._known = current
-            self._pairs = tuple(dict.fromkeys((*self._pairs, *current)))
+            self._pairs = Pairs((*self._pairs, *current))
         return self._pairs
 
     def _look_for(self, pairs: Pairs) -> None:

@@ -4,8 +4,9 @@ It works on parsed header fields and on streams of bytes that it is handed; it r
 """
 
 from immure.rewrite.credential import Credential
+from immure.rewrite.pairs import Pairs
 from immure.rewrite.placeholder import Shape, is_placeholder, mint
 from immure.rewrite.restore import Restorer, restore_headers
 from immure.rewrite.slots import Refused, Substituted, substitute
 
-__all__ = ["Credential", "Refused", "Restorer", "Shape", "Substituted", "is_placeholder", "mint", "restore_headers", "substitute"]
+__all__ = ["Credential", "Pairs", "Refused", "Restorer", "Shape", "Substituted", "is_placeholder", "mint", "restore_headers", "substitute"]

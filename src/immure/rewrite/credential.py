@@ -9,8 +9,8 @@ from typing import Literal, get_args
 
 from immure.errors import Fault
 from immure.model import Binary, Endpoint, Secret
+from immure.rewrite.pairs import MINIMUM_SECRET
 from immure.rewrite.placeholder import is_placeholder
-from immure.rewrite.restore import MINIMUM_SECRET
 
 Scheme = Literal["bearer", "raw"]
 
