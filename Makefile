@@ -28,6 +28,7 @@ bench: setup $(PEERS)/.ready  ## Measure against peers; see bench/README.md
 	$(BIN)/python bench/wall.py
 	$(BIN)/python bench/memory.py
 	$(BIN)/python bench/gate.py --mitmdump $(PEERS)/bin/mitmdump
+	$(BIN)/python bench/restore.py
 
 $(PEERS)/.ready: requirements/bench.txt
 	@tools/setup python "$(PYTHON)" $(PEERS)

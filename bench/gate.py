@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 from multiprocessing.process import BaseProcess
@@ -124,8 +124,11 @@ class House:
     def direct(self) -> Contender:
         return Contender(name="direct", target={"address": "127.0.0.1", "port": self.world, "ca": self.authority.pem, "token": TOKEN})
 
-    def gate(self) -> Contender:
-        """A gate from a nursery, its trail read by `cat`; names stand for addresses of 127/8, so that no namespace is needed."""
+    def gate(self, secrets: Mapping[str, str]) -> Contender:
+        """A gate from a nursery, its trail read by `cat`; names stand for addresses of 127/8, so that no namespace is needed.
+
+        Requests go out with the first of the secrets, which are given by placeholder; answers may hold any.
+        """
         broker, far = channel.pair()
         nursery = self._start(sys.executable, "-m", "immure.gate.nursery", str(far.fileno()), pass_fds=[far.fileno()])
         self._gate, theirs = channel.pair()
@@ -139,15 +142,20 @@ class House:
         dns.bind(("127.0.0.1", 0))
         diag = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 4)
         endpoint = Endpoint(HOST, port)
-        secret = Secret(TOKEN)
         brief = Brief(
             sandbox="bench",
             grants=Grants(
                 rules=(Rule(name="bench", layer="bench", effect="allow", endpoint=endpoint),),
-                credentials=(
+                credentials=tuple(
                     Credential(
-                        name="token", placeholder=PLACEHOLDER, secret=secret, endpoints=(endpoint,), header="authorization", scheme="bearer"
-                    ),
+                        name=placeholder,
+                        placeholder=placeholder,
+                        secret=Secret(secret),
+                        endpoints=(endpoint,),
+                        header="authorization",
+                        scheme="bearer",
+                    )
+                    for placeholder, secret in secrets.items()
                 ),
             ),
             upstreams=(Upstream(host=HOST, address="127.0.0.1", port=self.world, ca_pem=self.authority.pem),),
@@ -163,7 +171,7 @@ class House:
         os.close(audit)
         with open(f"/proc/{nursery.pid}/task/{nursery.pid}/children") as children:
             pid = int(children.read())
-        target = {"address": _address_of(HOST, dns.getsockname()), "port": port, "ca": message["ca"], "token": PLACEHOLDER}
+        target = {"address": _address_of(HOST, dns.getsockname()), "port": port, "ca": message["ca"], "token": next(iter(secrets))}
         return Contender(name="gate", target=target, pid=pid)
 
     def mitmproxy(self, program: str) -> Contender:
@@ -222,7 +230,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         house = House(directory)
         try:
-            gate = house.gate()
+            gate = house.gate({PLACEHOLDER: TOKEN})
             contenders = [house.direct(), gate]
             if arguments.mitmdump:
                 contenders.append(house.mitmproxy(arguments.mitmdump))

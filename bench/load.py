@@ -4,6 +4,7 @@ Both are one epoll loop with TLS on the sockets, for a process of its own. A req
 hundredth of its time, through the fastest about a half, and they have the second core to themselves.
 """
 
+import hashlib
 import os
 import select
 import socket
@@ -20,6 +21,16 @@ ANSWER = (
     b"Cache-Control: no-store\r\nContent-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
 )
 """Each with an id of its own, as real ones have."""
+
+STREAM = b"GET /stream/"
+_DIGITS = "".join(hashlib.sha256(b"%d" % number).hexdigest() for number in range(256))
+EVENTS = b"".join(
+    b"event: response.output_text.delta\ndata: "
+    b'{"type":"response.output_text.delta","sequence_number":%d,"item_id":"msg_%b","output_index":0,"content_index":0,"delta":" word",'
+    b'"logprobs":[],"obfuscation":"%b"}\n\n' % (number, _DIGITS[number * 64 :][:50].encode(), _DIGITS[number * 64 :][50:60].encode())
+    for number in range(256)
+)
+"""What a model's answer is made of."""
 
 
 def serve(listener: socket.socket, context: ssl.SSLContext) -> None:
@@ -48,13 +59,24 @@ def serve(listener: socket.socket, context: ssl.SSLContext) -> None:
                 continue
             except OSError:
                 data = b""
-            if data:
+            if data.startswith(STREAM):
+                _stream(connection, int(data.split()[1][len(STREAM) - 4 :]))
+            elif data:
                 number += 1
                 connection.send(ANSWER % number)
             else:
                 epoll.unregister(connection)
                 del connections[fd]
                 connection.close()
+
+
+def _stream(connection: ssl.SSLSocket, length: int) -> None:
+    """Answer with so many bytes of events, and serve nobody else meanwhile."""
+    connection.setblocking(True)
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: %d\r\n\r\n" % length)
+    while length > 0:
+        length -= connection.send(EVENTS[:length])
+    connection.setblocking(False)
 
 
 def connect(target: dict[str, Any]) -> ssl.SSLSocket:
@@ -117,10 +139,29 @@ def ask(target: dict[str, Any]) -> dict[str, Any]:
     return {"requests": count, "seconds": seconds, "p50": latencies[count // 2] * 1e6, "p99": latencies[count * 99 // 100] * 1e6}
 
 
+def download(target: dict[str, Any]) -> dict[str, Any]:
+    """Take a stream of so many bytes; the seconds from its first byte to its last."""
+    connection = connect(target)
+    connection.setblocking(True)
+    token = f"Authorization: Bearer {target['token']}\r\n" if target["token"] else ""
+    connection.sendall(f"GET /stream/{target['length']} HTTP/1.1\r\nHost: {target['authority']}\r\n{token}\r\n".encode())
+    buffer = bytearray(1 << 18)
+    received = connection.recv_into(buffer)
+    assert buffer.startswith(b"HTTP/1.1 200"), buffer[:received]
+    begin = time.perf_counter()
+    while received < target["length"]:
+        taken = connection.recv_into(buffer)
+        assert taken, "the connection was closed"
+        received += taken
+    seconds = time.perf_counter() - begin
+    connection.close()
+    return {"seconds": seconds}
+
+
 def be_asked(line: socket.socket) -> None:
     """Load whatever comes over a channel. Wears the sandbox's filter, so that the gate knows who it is, and first hands that over."""
     listener = seccomp.install()
     channel.send(line, {"did": "wear"}, [listener])
     os.close(listener)
     while (received := channel.receive(line)) is not None:
-        channel.send(line, ask(received[0]))
+        channel.send(line, (download if "length" in received[0] else ask)(received[0]))
