@@ -98,7 +98,7 @@ class House:
             directory = f"{root}/{identifier}"
             try:
                 with open(f"{directory}/mount-points", "rb") as file:
-                    self.mount_points.forget(map(os.fsdecode, file.read().split(b"\0")))
+                    self.mount_points.forget(file.read())
             except FileNotFoundError:
                 pass
             try:

@@ -15,12 +15,14 @@ from immure.broker.login import Logins
 from immure.config.policy_file import load_policy
 from immure.config.settings import Settings, load_settings
 from immure.errors import UsageError
-from immure.model import Binary, Endpoint
+from immure.model import Binary, Endpoint, Limits
+from immure.model.limits import NAMES, read_limit
 from immure.paths import Paths
 from immure.policy import Rule
-from immure.sandbox import Mount, environment, program, system, workspace
+from immure.sandbox import Mount, environment, hidden, program, protected, system, workspace
 from immure.sandbox.spec import Spec
 from immure.sandbox.system import System
+from immure.sandbox.workspace import Protection, StandIn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,8 +63,9 @@ class Plan:
     """
 
     spec: Spec
-    needed: tuple[str, ...]
+    needed: tuple[StandIn, ...]
     home: str
+    limits: Limits
     system: System
     around: Surroundings
     rules: tuple[Rule, ...]
@@ -78,7 +81,9 @@ def make(request: Request, directory: str, paths: Paths, logins: Callable[[Setti
     shown = _shown(options, request.directory, root)
     for mount in shown:
         workspace.check_mount(mount.source, _hidden(paths, request.environment))
-    protection = workspace.protection(root)
+    protection = _protection(root, shown, (*settings.unprotect, *options["unprotect"]))
+    secret = hidden.find([mount.source for mount in shown], (*settings.hide, *options["hide"]))
+    limits = _limits(options).over(settings.limits)
     rules = [*_allowed(options["allow"])]
     if options["policy"]:
         rules += load_policy(os.path.join(request.directory, options["policy"]), identify)
@@ -113,11 +118,14 @@ def make(request: Request, directory: str, paths: Paths, logins: Callable[[Setti
         links=host.links,
         mounts=(*shown, agent_home, *(mount for attachment in attachments for mount in attachment.mounts)),
         protected=protection.mounts,
+        hidden=secret.files,
+        closed=secret.directories,
     )
     program.check(spec)
     return Plan(
         spec=spec,
         needed=protection.needed,
+        limits=limits,
         home=agent_home.source,
         system=host,
         around=around,
@@ -142,6 +150,32 @@ def _allowed(endpoints: Iterable[str]) -> Iterable[Rule]:
                 f"--allow {text}: {error}", code="usage.endpoint", hint="write HOST, HOST:PORT, *.HOST or [IPV6]:PORT"
             ) from None
         yield Rule(name=f"--allow {endpoint}", layer="command line", effect="allow", endpoint=endpoint, binaries=None)
+
+
+def _protection(root: str, shown: Iterable[Mount], lifted: tuple[str, ...]) -> Protection:
+    """That of the workspace, and of other directories that are shown writable."""
+    for name in protected.unknown(lifted):
+        known = ", ".join(sorted(protected.NAMES))
+        raise UsageError(f"--unprotect {name} is the name of no protected path", code="usage.unprotect", hint=f"names: {known}")
+    read_only = [mount.target for mount in shown if not mount.writable]
+    writable = dict.fromkeys(mount.target for mount in shown if mount.writable and os.path.isdir(mount.target))
+    each = [workspace.protection(path, lifted=lifted, read_only=read_only, complete=path == root) for path in writable]
+    return Protection(
+        mounts=tuple({mount.target: mount for one in each for mount in one.mounts}.values()),
+        needed=tuple({stand_in.path: stand_in for one in each for stand_in in one.needed}.values()),
+    )
+
+
+def _limits(options: Mapping[str, Any]) -> Limits:
+    given = {}
+    for name in NAMES:
+        if options[name] is not None:
+            try:
+                given[name] = read_limit(name, options[name])
+            except ValueError as error:
+                flag = "--" + name.replace("_", "-")
+                raise UsageError(f"{flag} {options[name]} is no limit", code="usage.limit", hint=f"{flag}: {error}") from None
+    return Limits(**given)
 
 
 def _variables(settings: Iterable[str], caller: Mapping[str, str]) -> dict[str, str]:

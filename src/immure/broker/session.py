@@ -27,6 +27,7 @@ from immure.broker.workers import process_of
 from immure.errors import EXIT_LAUNCH, Fault, ImmureError
 from immure.launcher.ownership import staged
 from immure.sandbox import spec, system
+from immure.sandbox.workspace import StandIn, written
 
 _PATIENCE = 15.0
 """Seconds for what takes milliseconds: for namespaces and gate to be made, a killed process to be gone, the last audit lines to be read."""
@@ -53,7 +54,7 @@ class Session:
         self.provision = Provision(house, self.identifier, self._say, self.end)
         self._started: float | None = None
         self._workspace = ""
-        self._mount_points: tuple[str, ...] = ()
+        self._mount_points: tuple[StandIn, ...] = ()
         self._trail = Trail(house.record, self.end)
         self._gate: GateLine | None = None
         self._prepared: asyncio.Future[list[int]] | None = None
@@ -146,7 +147,17 @@ class Session:
         options, command, data = spec.bubblewrap(complete, staged if self._house.uid is not None else None)
         stage = [mount.source for mount in plan.spec.mounts]
         with standard_streams(self._streams, self._request.terminal, self._house.uid, self._client) as streams:
-            launcher.start(self.identifier, bubblewrap, options, command, data, streams=streams, stage=stage, umask=self._request.umask)
+            launcher.start(
+                self.identifier,
+                bubblewrap,
+                options,
+                command,
+                data,
+                streams=streams,
+                stage=stage,
+                umask=self._request.umask,
+                limits=plan.limits,
+            )
         self._started = time.time()
         await self.provision.revise()  # a login that was removed while this was planned was nobody's to take away
         status = await launcher.exited(self.identifier)
@@ -158,7 +169,7 @@ class Session:
         os.makedirs(self._directory, 0o700)
         if missing := self._house.mount_points.missing(plan.needed):
             with open(f"{self._directory}/mount-points", "wb") as file:  # for the next broker, if this one is killed
-                file.write(b"\0".join(map(os.fsencode, missing)))
+                file.write(written(missing))
             self._house.mount_points.claim(missing)
             self._mount_points = missing
         self.provision.begin(plan)

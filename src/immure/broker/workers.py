@@ -15,6 +15,8 @@ from typing import Any
 from immure import channel, interpreter
 from immure.broker.line import Line, close_all
 from immure.errors import Fault, HostError
+from immure.model.limits import Limits
+from immure.sandbox.limits import control_group, resource_limits
 from immure.sandbox.refusal import refusal
 
 _QUIET = 0.005
@@ -76,10 +78,12 @@ class Launcher:
         streams: Sequence[int],
         stage: Sequence[str],
         umask: int,
+        limits: Limits,
     ) -> None:
         """Run bubblewrap in it, with `data` as what the numbers among its options stand for. `stage` are the paths that root maps."""
         files = [channel.memory_file("file", content) for content in data]
-        message = {"do": "start", "id": identifier, "program": bubblewrap, "options": options, "command": command}
+        message: channel.Message = {"do": "start", "id": identifier, "program": bubblewrap, "options": options, "command": command}
+        message |= {"limits": resource_limits(limits), "group": control_group(limits)}
         self._line.send({**message, "data": len(files), "stage": list(stage), "umask": umask}, [*streams, *files])
         close_all(files)
 

@@ -20,6 +20,7 @@ _VERBS = {
     "attach": "Attach a provider to a running sandbox.",
     "detach": "Detach a provider from running sandboxes.",
     "logs": "Show what was allowed and denied.",
+    "doctor": "Check whether this host can do what immure needs.",
     "vault": "Look after the vault, where logins are kept.",
     "stop": "End the broker and every sandbox.",
     "completion": "Print the completion script of a shell.",
@@ -61,7 +62,7 @@ def _merge(outer: Values, inner: Values) -> Values:
         if isinstance(first, list) and isinstance(second, list):
             merged[name] = first + second
         elif first is not None and second is not None:
-            raise click.UsageError(f"--{name} is given twice")
+            raise click.UsageError(f"--{name.replace('_', '-')} is given twice")
         else:
             merged[name] = second if first is None else first
     return merged

@@ -29,6 +29,13 @@ LAUNCH = (
     Option("ro", ("--ro",), "PATH", "Show a path of the host read-only.", many=True),
     Option("rw", ("--rw",), "PATH", "Show a path of the host writable.", many=True),
     Option("env", ("--env",), "NAME[=VALUE]", "Set a variable inside; without a value, pass yours on.", many=True),
+    Option("hide", ("--hide",), "PATTERN", "Hide files of the workspace: a name (.env, *.pem) or a path below it.", many=True),
+    Option("unprotect", ("--unprotect",), "NAME", "Let a protected path of the workspace be written, by its name.", many=True),
+    Option("pids", ("--pids",), "N", "Allow so many processes and threads. [default: 4096]"),
+    Option("memory", ("--memory",), "SIZE", "Allow so much memory (4G); needs cgroup v2. [default: unlimited]"),
+    Option("cpus", ("--cpus",), "N", "Allow so many processors (1.5); needs cgroup v2. [default: unlimited]"),
+    Option("file_size", ("--file-size",), "SIZE", "Let no file grow beyond this (1G). [default: unlimited]"),
+    Option("open_files", ("--open-files",), "N", "Let a process open so many files. [default: 65536]"),
 )
 
 _BY_SPELLING = {spelling: option for option in LAUNCH for spelling in option.spellings}

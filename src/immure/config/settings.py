@@ -8,6 +8,14 @@
     [codex]
     telemetry = false             # let Codex reach its telemetry hosts
 
+    [workspace]
+    hide = [".env", "*.pem"]      # as --hide, in every sandbox
+    unprotect = ["vscode"]        # as --unprotect
+
+    [limits]
+    pids = 4096                   # as the options of the same names; "unlimited" is none
+    memory = "4G"
+
 Rules: a file that is not there is the defaults; a key that is not known is an error, because a misspelt one would otherwise mean a
 default in silence. An upstream is the only way to a loopback or private address, so nothing inside a sandbox can read or set it.
 
@@ -23,10 +31,12 @@ from difflib import get_close_matches
 from typing import Any
 
 from immure.errors import UsageError
-from immure.model import Endpoint, canonical_host
+from immure.model import Endpoint, Limits, canonical_host
 from immure.model.endpoint import address_of
+from immure.model.limits import NAMES, Amount, read_limit
 
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----\n.*?-----END CERTIFICATE-----\n", re.DOTALL)
+_NO_LIMITS = Limits()
 _LARGEST_CA = 4 << 20
 """In bytes; a whole system's bundle is a tenth of it."""
 
@@ -48,6 +58,9 @@ class Upstream:
 class Settings:
     upstreams: tuple[Upstream, ...] = ()
     telemetry: bool = False
+    hide: tuple[str, ...] = ()
+    unprotect: tuple[str, ...] = ()
+    limits: Limits = _NO_LIMITS
 
 
 def load_settings(path: str) -> Settings:
@@ -61,12 +74,33 @@ def load_settings(path: str) -> Settings:
         raise _wrong(path, f"cannot be read: {os.strerror(error.errno or 0)}", f"check it: ls -l {path}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise _wrong(path, f"is not TOML: {error}", "see https://toml.io for its syntax") from None
-    top = _Table(path, "", content, ("upstream", "codex"))
+    top = _Table(path, "", content, ("upstream", "codex", "workspace", "limits"))
     codex = _Table(path, "codex", top.value("codex", dict, "a table", {}), ("telemetry",))
+    workspace = _Table(path, "workspace", top.value("workspace", dict, "a table", {}), ("hide", "unprotect"))
+    limits = _Table(path, "limits", top.value("limits", dict, "a table", {}), NAMES)
     return Settings(
         upstreams=tuple(_upstreams(path, top.value("upstream", list, "an array of tables, [[upstream]]", []))),
         telemetry=codex.value("telemetry", bool, "true or false", False),
+        hide=_texts(workspace, "hide"),
+        unprotect=_texts(workspace, "unprotect"),
+        limits=Limits(**{name: _limit(limits, name) for name in NAMES if name in limits}),
     )
+
+
+def _texts(table: "_Table", key: str) -> tuple[str, ...]:
+    found: list[Any] = table.value(key, list, "an array of texts", [])
+    for text in found:
+        if not isinstance(text, str):
+            raise table.wrong(key, f"not a text: {text!r}", "put it in quotes")
+    return tuple(found)
+
+
+def _limit(table: "_Table", name: str) -> Amount:
+    value = table.value(name, str | int | float, "a number or a text")
+    try:
+        return read_limit(name, str(value))
+    except ValueError as error:
+        raise table.wrong(name, f"not an amount: {value!r}", str(error)) from None
 
 
 def _upstreams(path: str, entries: list[Any]) -> Iterator[Upstream]:
@@ -141,7 +175,7 @@ class _Table:
     def __contains__(self, key: str) -> bool:
         return key in self._content
 
-    def value(self, key: str, kind: type, meaning: str, default: Any = None) -> Any:
+    def value(self, key: str, kind: Any, meaning: str, default: Any = None) -> Any:
         found = self._content.get(key, default)
         if found is None:
             raise self.wrong(key, "missing", f"give {key} = {meaning}")

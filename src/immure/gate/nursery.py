@@ -120,6 +120,7 @@ def _warm_up() -> None:
 
 def main(descriptor: int) -> None:
     """Serve the broker on the given channel until it closes."""
+    _prctl(_PR_SET_DUMPABLE, 0)  # what it forks is as hidden from the first moment on
     nursery = Nursery(socket.socket(fileno=descriptor))
     _warm_up()
     gc.collect()

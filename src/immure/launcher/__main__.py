@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from immure import channel
-from immure.launcher import kernel, ownership, wall
+from immure.launcher import cgroup, kernel, ownership, wall
 
 _QUIET = 3
 """Milliseconds without a message after which the next sandbox is made ahead: not while the last one is starting."""
@@ -19,13 +19,14 @@ class Sandbox:
     """One forked child. `line` is where it reports and waits until it becomes bubblewrap, `pidfd` becomes readable when it exits.
 
     `identifier` is empty as long as nobody has asked for it; `report` is what it said, with descriptors, until that is passed on;
-    `ended_by` the signal by which we ended it, on request, or 0.
+    `ended_by` the signal by which we ended it, on request, or 0; `group` its control group, if its limits need one.
     """
 
-    __slots__ = ("ended_by", "identifier", "line", "pid", "pidfd", "report")
+    __slots__ = ("ended_by", "group", "identifier", "line", "pid", "pidfd", "report")
 
     def __init__(self, pid: int, line: socket.socket) -> None:
         self.ended_by = 0
+        self.group: cgroup.Group | None = None
         self.identifier = ""
         self.pid = pid
         self.pidfd = os.pidfd_open(pid)
@@ -124,13 +125,18 @@ class Launcher:
         if sandbox is None:
             return  # it has died, which has been told
         mounts: list[int] = []
+        step = wall.LIMITS
         try:
+            if message["group"]:
+                sandbox.group = cgroup.Group(cgroup.place(file.partition(".")[0] for file in message["group"]), identifier)
+                sandbox.group.limit(message["group"])
+                sandbox.group.add(sandbox.pid)
+            step = ownership.STEP
             if self._mapper is not None:
                 mounts = self._mapper.mounts(message["stage"])
             channel.send(sandbox.line, message, [*descriptors, *mounts])
         except OSError as error:
-            report = {"did": "failed", "step": "map the workspace for an unprivileged user", "error": str(error), "id": identifier}
-            channel.send(self._broker, report)
+            channel.send(self._broker, {"did": "failed", "step": step, "error": str(error), "id": identifier})
             self._kill(identifier)
         finally:
             _close(mounts)
@@ -151,6 +157,8 @@ class Launcher:
         _, status = os.waitpid(sandbox.pid, 0)
         sandbox.line.close()
         os.close(sandbox.pidfd)
+        if sandbox.group is not None:
+            sandbox.group.remove()
         if sandbox.report is not None:
             _close(sandbox.report[1])  # nobody asked for it in time
         if sandbox is self._spare:
@@ -191,6 +199,8 @@ class Launcher:
             os.kill(sandbox.pid, signal.SIGKILL)
         for sandbox in sandboxes:
             os.waitpid(sandbox.pid, 0)
+            if sandbox.group is not None:
+                sandbox.group.remove()
 
 
 def _only_child(pid: int | None) -> int | None:
@@ -212,6 +222,7 @@ def main(descriptor: int) -> NoReturn:
     broker.set_inheritable(False)
     if kernel.machine() not in kernel.SUPPORTED_MACHINES:
         sys.exit(f"immure runs on {', '.join(kernel.SUPPORTED_MACHINES)}, not on {kernel.machine()}")
+    kernel.hide_memory()
     launcher = Launcher(broker)
     try:
         launcher.serve()

@@ -76,7 +76,7 @@ def die_with_parent(signal_number: int) -> None:
 
 
 def set_dumpable() -> None:
-    """After a change of uid /proc/self belongs to root until this is set again, and the id maps could not be written."""
+    """After a change of uid, or a fork by a process without, /proc/self belongs to root until this is set, and with it the id maps."""
     _prctl(_PR_SET_DUMPABLE, 1)
 
 

@@ -21,6 +21,9 @@ SPARE_ID = 61184
 """Who sandboxes and gates are when root runs them: the first of the ids that systemd gives to dynamic users, and so nobody else's."""
 
 
+STEP = "map the workspace for an unprivileged user"
+
+
 def staged(index: int) -> str:
     """Where the `index`-th staged mount is found by bubblewrap."""
     return f"{STAGE}/{index}"

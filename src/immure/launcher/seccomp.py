@@ -10,6 +10,7 @@ import ctypes
 import errno
 import socket
 import struct
+from collections.abc import Iterable, Sequence
 
 from immure.launcher import kernel
 
@@ -25,9 +26,11 @@ _X32_BIT = 0x40000000
 _NUMBER, _ARCH = 0, 4
 _ARGUMENT_LOW = (16, 24, 32, 40, 48, 56)
 
+_INSTRUCTION = 8
+"""Bytes of a struct sock_filter."""
 _LOAD, _JUMP_EQUAL, _JUMP_GREATER_EQUAL, _JUMP_ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 
-_SYS_CONNECT, _SYS_SOCKET, _SYS_IOCTL = 42, 41, 16
+_SYS_CONNECT, _SYS_SOCKET, _SYS_IOCTL, _SYS_SETSOCKOPT, _SYS_SETRLIMIT, _SYS_PRLIMIT64 = 42, 41, 16, 54, 160, 302
 
 DENIED = {
     "add_key": (248, "kernel keyrings are shared with the user's other processes"),
@@ -45,8 +48,54 @@ DENIED = {
     "finit_module": (313, "loads kernel code"),
     "delete_module": (176, "unloads kernel code"),
     "syslog": (103, "the kernel's messages tell of the host"),
+    "open_by_handle_at": (304, "opens files past the mount tree, with rights that a user namespace gives since Linux 6.11"),
+    "fanotify_init": (300, "tells of files by handle, across mounts"),
+    "modify_ldt": (154, "makes 16-bit segments, for programs of another century (CVE-2014-9090)"),
+    "uselib": (134, "loads libraries the way of a.out (CVE-2004-1235)"),
+    "ustat": (136, "obsolete; tells of file systems by device number"),
+    "sysfs": (139, "obsolete; tells of the kernel's file systems"),
+    "acct": (163, "the host's accounting"),
+    "swapon": (167, "the host's memory"),
+    "swapoff": (168, "the host's memory"),
+    "reboot": (169, "the host's power"),
+    "iopl": (172, "the machine's input and output ports"),
+    "ioperm": (173, "see iopl"),
+    "quotactl": (179, "the host's disks"),
+    "quotactl_fd": (443, "see quotactl"),
+    "lookup_dcookie": (212, "a profiler's; tells of paths"),
+    "vhangup": (153, "ends the terminal of others"),
+    "settimeofday": (164, "the host's clock"),
+    "clock_settime": (227, "see settimeofday"),
+    "adjtimex": (159, "see settimeofday"),
+    "clock_adjtime": (305, "see settimeofday"),
+    "move_pages": (279, "moves memory between nodes, also that of others"),
+    "migrate_pages": (256, "see move_pages"),
 }
 """System calls answered with EPERM, as name: (x86-64 number, reason)."""
+
+ABSENT = {
+    "fsopen": (430, "no sandbox that agents bring along makes mounts this way yet, and it was a way out (fsconfig, CVE-2022-0185)"),
+    "fsconfig": (431, "see fsopen"),
+    "fsmount": (432, "see fsopen"),
+    "fspick": (433, "see fsopen"),
+}
+"""System calls answered with ENOSYS, upon which programs take the older call that does the same."""
+
+NETLINK = {
+    "NETLINK_ROUTE": (0, "an agent's own sandbox raises its loopback device; getifaddrs(3)"),
+    "NETLINK_SOCK_DIAG": (4, "ss(8)"),
+    "NETLINK_KOBJECT_UEVENT": (15, "libudev; nothing is told in a namespace"),
+}
+"""The protocols of AF_NETLINK that are left. Others are refused with EPROTONOSUPPORT: the root of a nested namespace would reach the
+code of nf_tables (CVE-2024-1086), xfrm and the rest, which is where the kernel has been broken most."""
+
+FIREWALL_OPTION = 64
+"""IPT_SO_SET_REPLACE and IP6T_SO_SET_REPLACE of setsockopt(2): the firewall by its older door (CVE-2021-22555)."""
+_INTERNET_LEVELS = (socket.IPPROTO_IP, socket.IPPROTO_IPV6)
+
+CORE_SIZE = 4
+"""RLIMIT_CORE stays as it was set (sandbox/limits.py): to set it succeeds and does nothing. Codex sets it to 0 at start and ends if it
+cannot; but with 0 a crash would still run what core_pattern names, outside and as root (core(5))."""
 
 FAMILIES = (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK)
 """The socket families an agent may use. AF_VSOCK, for one, is not confined by a network namespace: it would reach the hypervisor."""
@@ -73,6 +122,24 @@ def _refuse(number: int) -> bytes:
     return _statement(_RETURN, _ERRNO | number)
 
 
+def _when(index: int, values: Iterable[int], answer: bytes) -> bytes:
+    """Return `answer` if the low half of an argument is one of the values."""
+    tests = [_jump(_JUMP_EQUAL, value, 0, 1) + answer for value in values]
+    return _statement(_LOAD, _ARGUMENT_LOW[index]) + b"".join(tests)
+
+
+def _unless(index: int, values: Sequence[int], answer: bytes) -> bytes:
+    """Return `answer` if it is none of them."""
+    tests = [_jump(_JUMP_EQUAL, value, len(values) - position, 0) for position, value in enumerate(values)]
+    return _statement(_LOAD, _ARGUMENT_LOW[index]) + b"".join(tests) + answer
+
+
+def _on_call(number: int, *steps: bytes) -> bytes:
+    """What is done at one system call, which is allowed if no step returns."""
+    done = b"".join(steps) + _statement(_RETURN, _ALLOW)
+    return _jump(_JUMP_EQUAL, number, 0, len(done) // _INSTRUCTION) + done
+
+
 def program() -> bytes:
     """The filter as an array of `struct sock_filter` (8 bytes each)."""
     code = [
@@ -85,23 +152,25 @@ def program() -> bytes:
         _jump(_JUMP_EQUAL, _SYS_CONNECT, 0, 1),
         _statement(_RETURN, _NOTIFY),
     ]
-    for number, _ in DENIED.values():
-        code += [_jump(_JUMP_EQUAL, number, 0, 1), _refuse(errno.EPERM)]
-    families = [_jump(_JUMP_EQUAL, family, len(FAMILIES) - index, 0) for index, family in enumerate(FAMILIES)]
-    families = [_statement(_LOAD, _ARGUMENT_LOW[0]), *families, _refuse(errno.EAFNOSUPPORT), _statement(_RETURN, _ALLOW)]
-    code += [_jump(_JUMP_EQUAL, _SYS_SOCKET, 0, len(families)), *families]
+    for table, number in ((DENIED, errno.EPERM), (ABSENT, errno.ENOSYS)):
+        code += [_jump(_JUMP_EQUAL, call, 0, 1) + _refuse(number) for call, _ in table.values()]
+    protocols = _unless(2, [protocol for protocol, _ in NETLINK.values()], _refuse(errno.EPROTONOSUPPORT))
+    code.append(
+        _on_call(
+            _SYS_SOCKET,
+            _unless(0, FAMILIES, _refuse(errno.EAFNOSUPPORT)),
+            _jump(_JUMP_EQUAL, socket.AF_NETLINK, 0, len(protocols) // _INSTRUCTION) + protocols,
+        )
+    )
+    firewall = _when(2, [FIREWALL_OPTION], _refuse(errno.EPERM))
+    code.append(_on_call(_SYS_SETSOCKOPT, _unless(1, _INTERNET_LEVELS, _statement(_RETURN, _ALLOW)), firewall))
     for number, index in MODE_SETTERS.values():
-        mode = [
-            _statement(_LOAD, _ARGUMENT_LOW[index]),
-            _jump(_JUMP_ANY_BIT, _SET_USER_ID, 0, 1),
-            _refuse(errno.EPERM),
-            _statement(_RETURN, _ALLOW),
-        ]
-        code += [_jump(_JUMP_EQUAL, number, 0, len(mode)), *mode]
-    requests = [_statement(_LOAD, _ARGUMENT_LOW[1])]
-    for request in TERMINAL_COMMANDS.values():
-        requests += [_jump(_JUMP_EQUAL, request, 0, 1), _refuse(errno.EPERM)]
-    code += [_jump(_JUMP_EQUAL, _SYS_IOCTL, 0, len(requests)), *requests]
+        is_set = _jump(_JUMP_ANY_BIT, _SET_USER_ID, 0, 1)
+        code.append(_on_call(number, _statement(_LOAD, _ARGUMENT_LOW[index]), is_set, _refuse(errno.EPERM)))
+    code.append(_on_call(_SYS_IOCTL, _when(1, TERMINAL_COMMANDS.values(), _refuse(errno.EPERM))))
+    code.append(_on_call(_SYS_SETRLIMIT, _when(0, [CORE_SIZE], _refuse(0))))
+    new_limit = [_statement(_LOAD, _ARGUMENT_LOW[2] + half) + _jump(_JUMP_EQUAL, 0, 1, 0) + _refuse(0) for half in (0, 4)]
+    code.append(_on_call(_SYS_PRLIMIT64, _unless(1, [CORE_SIZE], _statement(_RETURN, _ALLOW)), *new_limit))
     code.append(_statement(_RETURN, _ALLOW))
     return b"".join(code)
 

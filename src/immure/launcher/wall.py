@@ -10,13 +10,15 @@ Order matters, and is the same for every sandbox:
     3. the seccomp program: from here on a connect(2) waits for the gate
     4. report the sockets, wait for the word to start. So far nothing depends on what will run: the launcher keeps one child waiting here
     5. root only: attach the mounts of the workspace
-    6. exec bubblewrap with an empty environment: the environment of its own pid 1 can be read inside
+    6. resource limits, which bubblewrap and all that it starts inherit
+    7. exec bubblewrap with an empty environment: the environment of its own pid 1 can be read inside
 
 *Fails:* closed. Any error is reported as the step it happened in and the child exits; nothing has run by then.
 """
 
 import fcntl
 import os
+import resource
 import signal
 import socket
 from typing import NoReturn
@@ -31,6 +33,10 @@ _BACKLOG = 512
 _HIGHEST_DESCRIPTOR = 1 << 20
 
 USERS = "make a user namespace"
+NETWORK = "make the network"
+SECCOMP = "install the seccomp program"
+LIMITS = "limit the sandbox"
+"""Steps, by the names that a failure is reported under."""
 
 
 def _listener(family: int) -> socket.socket:
@@ -75,6 +81,19 @@ def _keep_only(kept: int) -> int:
     return high
 
 
+def _limit(limits: list[tuple[str, int | None, int, bool]]) -> None:
+    """Each as (name, soft limit or None for the one there is, hard limit, whether less will not do). Raises OSError."""
+    for name, soft, hard, is_required in limits:
+        number = getattr(resource, f"RLIMIT_{name}")
+        old_soft, most = resource.getrlimit(number)
+        if most != resource.RLIM_INFINITY and hard > most:
+            if is_required:
+                raise OSError(f"RLIMIT_{name} cannot be {hard}: the hard limit here is {most}")
+            hard = most
+        lower = old_soft if soft is None and old_soft != resource.RLIM_INFINITY else hard
+        resource.setrlimit(number, (min(lower, hard), hard))
+
+
 def _restore_signals() -> None:
     """The interpreter ignores these two, and exec would hand that on."""
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
@@ -114,6 +133,7 @@ def _run(line: socket.socket, owner: tuple[int, int], *, drop: bool) -> NoReturn
         _restore_signals()
         line_fd = _keep_only(line.detach())
         line = socket.socket(fileno=line_fd)
+        kernel.set_dumpable()  # unlike the launcher, or the id maps would be root's; it holds nothing that was not given to it
         if drop:
             ownership.become(owner[0])
             kernel.die_with_parent(signal.SIGKILL)  # a change of uid resets it
@@ -121,11 +141,11 @@ def _run(line: socket.socket, owner: tuple[int, int], *, drop: bool) -> NoReturn
             kernel.unshare(kernel.CLONE_NEWUSER)
         step = USERS
         kernel.write_id_maps(0, *owner)
-        step = "make the network"
+        step = NETWORK
         kernel.unshare(kernel.CLONE_NEWNET)
         netlink.configure()
         sockets = _sockets()
-        step = "install the seccomp program"
+        step = SECCOMP
         notify = seccomp.install()
         step = "report"
         channel.send(line, {"did": "prepared"}, [*(s.fileno() for s in sockets), notify])
@@ -140,6 +160,8 @@ def _run(line: socket.socket, owner: tuple[int, int], *, drop: bool) -> NoReturn
         if mounts:
             step = "attach the workspace"
             ownership.attach(mounts)
+        step = LIMITS
+        _limit(message["limits"])
         step = "run bubblewrap"
         os.umask(message["umask"])
         for position, stream in enumerate(streams):

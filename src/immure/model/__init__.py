@@ -3,6 +3,7 @@
 from immure.model.caller import Binary, Caller
 from immure.model.decision import Allow, Decision, Deny
 from immure.model.endpoint import Endpoint, canonical_host
+from immure.model.limits import Limits
 from immure.model.secret import Secret
 
-__all__ = ["Allow", "Binary", "Caller", "Decision", "Deny", "Endpoint", "Secret", "canonical_host"]
+__all__ = ["Allow", "Binary", "Caller", "Decision", "Deny", "Endpoint", "Limits", "Secret", "canonical_host"]

@@ -4,6 +4,7 @@ Evidence comes from the error of the step that failed and from the switches that
 """
 
 from immure.errors import HostError
+from immure.launcher import ownership, wall
 
 _SWITCHES = (
     ("/proc/sys/kernel/unprivileged_userns_clone", "0", "sysctl -w kernel.unprivileged_userns_clone=1"),
@@ -33,24 +34,34 @@ def _namespace_hint() -> str:
     return "inside a container, allow it to create user namespaces (docker run --security-opt seccomp=unconfined …)"
 
 
+def _limit_hint(error: str) -> str:
+    if "hard limit" in error:
+        return "raise it (ulimit -H, /etc/security/limits.conf), or ask for less; a new broker takes it over: immure stop"
+    if "no controller" in error or "no cgroup v2" in error:
+        return "boot with systemd.unified_cgroup_hierarchy=1, or leave the limit out: --memory unlimited --cpus unlimited"
+    return "immure stop; then start it as: systemd-run --user --scope -p Delegate=yes immure …; or: --memory unlimited --cpus unlimited"
+
+
 def refusal(step: str, error: str) -> HostError:
     """The error for a failed step of the launcher (launcher/wall.py names them)."""
-    if step == "make a user namespace":
+    if step == wall.USERS:
         return HostError(f"this host forbids user namespaces ({error})", code="host.no-user-namespaces", hint=_namespace_hint())
-    if step == "make the network":
+    if step == wall.NETWORK:
         return HostError(
             f"the sandbox's network cannot be made ({error})", code="host.no-network", hint="as root: modprobe nft_tproxy nf_tables"
         )
-    if step == "map the workspace for an unprivileged user":
+    if step == ownership.STEP:
         return HostError(
             f"a directory cannot be shown to the sandbox's own user id ({error})",
             code="host.no-idmap",
             hint="its file system must support id-mapped mounts (ext4, xfs, btrfs; Linux 5.12 or newer); or run immure as an ordinary user",
         )
-    if step == "install the seccomp program":
+    if step == wall.SECCOMP:
         return HostError(
             f"the kernel refuses the seccomp program ({error})",
             code="host.no-seccomp",
             hint="immure needs Linux 5.6 or newer, and no outer sandbox that listens to seccomp notifications itself",
         )
-    return HostError(f"the sandbox cannot be made: {step}: {error}", code="host.launch")
+    if step == wall.LIMITS:
+        return HostError(f"a limit that was asked for cannot be held here: {error}", code="host.no-limit", hint=_limit_hint(error))
+    return HostError(f"the sandbox cannot be made: {step}: {error}", code="host.launch", hint="immure doctor")

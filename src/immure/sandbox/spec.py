@@ -1,7 +1,8 @@
 """A sandbox as a value, and its translation into bubblewrap options. [pure]
 
 Rules: what is not named here is absent inside. Nothing of the host is writable but what a `Mount` says. Later mounts cover earlier
-ones, so the order is: system, private directories, made files, the user's directories, protected paths within them.
+ones, so the order is: system, private directories, made files, the user's directories and the protected paths within them, of these
+what is deeper after what it lies in, and at last what is hidden.
 """
 
 import posixpath
@@ -45,7 +46,8 @@ class Spec:
 
     `system` are read-only mounts of the operating system, `links` symbolic links (target, path), `files` read-only files by path:
     those of /etc are all that it holds, the others cover what is mounted there. `mounts` are the user's directories, `protected`
-    mounts that lie within one of these. `terminal`: whether there is one among the standard streams, `is_typed`: whether stdin is it.
+    mounts that lie within one of these; `hidden` are files, `closed` directories within them that cannot be read. `terminal`: whether
+    there is one among the standard streams, `is_typed`: whether stdin is it.
     """
 
     command: tuple[str, ...]
@@ -58,13 +60,20 @@ class Spec:
     files: Mapping[str, bytes] = field(default_factory=dict)
     mounts: tuple[Mount, ...] = ()
     protected: tuple[Mount, ...] = ()
+    hidden: tuple[str, ...] = ()
+    closed: tuple[str, ...] = ()
+
+    @property
+    def shown(self) -> tuple[Mount, ...]:
+        """The mounts of the user's directories in the order in which they are made."""
+        return tuple(sorted((*self.mounts, *self.protected), key=lambda mount: mount.target.count("/")))
 
     def host_path(self, inside: str) -> str | None:
         """The host path behind an absolute path inside, or None where there is none: the mount that covers it last decides."""
         for target, path in self.links:
             if inside == path or inside.startswith(path + "/"):
                 inside = posixpath.normpath(posixpath.join(posixpath.dirname(path), target) + inside[len(path) :])
-        for mount in (*reversed(self.protected), *reversed(self.mounts), *reversed(self.system)):
+        for mount in (*reversed(self.shown), *reversed(self.system)):
             if inside == mount.target or inside.startswith(mount.target + "/"):
                 return mount.source + inside[len(mount.target) :]
         return None
@@ -99,8 +108,12 @@ def bubblewrap(spec: Spec, staged: Callable[[int], str] | None = None) -> tuple[
         # A mount costs bubblewrap a reading of the whole mount table, a file next to nothing.
         options += ["--perms", "0444", "--file" if posixpath.dirname(path) == _ETC else "--ro-bind-data", index, path]
     options += ["--remount-ro", _ETC]
-    for mount in (*spec.mounts, *spec.protected):
+    for mount in spec.shown:
         options += ["--bind" if mount.writable else "--ro-bind", found(mount.source), mount.target]
+    for path in spec.hidden:
+        options += ["--ro-bind", "/dev/null", path]  # no device there, since --ro-bind mounts with nodev: it is empty, and open(2) fails
+    for path in spec.closed:
+        options += ["--perms", "0000", "--tmpfs", path, "--remount-ro", path]
     options += ["--chdir", spec.directory]
     for name, value in spec.environment.items():
         options += ["--setenv", name, value]

@@ -1,29 +1,20 @@
-"""The user's directories inside: which may be shown at all, and which paths within a workspace an agent must not write.
+"""The user's directories inside: which may be shown at all, and how the protected paths within them are covered.
+
+A covered path is a read-only mount, and so is nothing that could be renamed or removed. Its parents up to the workspace are mounts too,
+writable ones, or a parent could be moved away with all that is mounted in it and made anew.
 
 *Trust:* a workspace's content is the agent's; its path is the user's. *Fails:* closed: a directory that would show the vault, a login,
-the settings or the broker's socket is refused, whichever way it is spelt.
+the settings or the broker's socket is refused, whichever way it is spelt; so is a protected path that is a symbolic link.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from immure.errors import HostError, UsageError
+from immure.sandbox import protected, repository
+from immure.sandbox.protected import ProtectedPath
 from immure.sandbox.spec import Mount
-
-PROTECTED = {
-    ".git/hooks": "git runs them on the host at your next commit",
-    ".git/config": "core.fsmonitor, core.sshCommand, filters and aliases run programs on the host",
-    ".git/config.worktree": "the same, where extensions.worktreeConfig is on",
-    ".git/commondir": "names the directory whose config and hooks git takes instead (gitrepository-layout(5))",
-    ".codex": "configures the Codex that you run on the host: MCP servers, rules, trust",
-    ".agents": "skills and instructions that agents on the host follow",
-}
-"""Paths below a workspace that are read-only inside, with the reason."""
-
-_STAND_INS = {".git/hooks": None, ".git/config.worktree": b"", ".git/commondir": b".\n", ".codex": None, ".agents": None}
-"""These must not be created from inside either. What is missing is made for as long as a sandbox runs, since a mount needs a place:
-a directory (None), or a file that says to git what its absence says."""
 
 
 def real_directory(path: str, what: str) -> str:
@@ -47,45 +38,130 @@ def check_mount(path: str, hidden: Iterable[str]) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StandIn:
+    """What is made where a protected path is missing: an empty directory, or a file with this `content`."""
+
+    path: str
+    content: bytes | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Protection:
-    """`mounts` cover the protected paths; those of `needed` that do not exist must be made before (`MountPoints`)."""
+    """`mounts` cover the protected paths, parents first; those of `needed` that do not exist must be made before (`MountPoints`)."""
 
     mounts: tuple[Mount, ...]
-    needed: tuple[str, ...]
+    needed: tuple[StandIn, ...]
 
 
-def protection(workspace: str) -> Protection:
-    """How to protect the paths of `PROTECTED` in a writable workspace (a real path)."""
-    mounts = []
+def protection(workspace: str, *, lifted: Collection[str] = (), read_only: Collection[str] = (), complete: bool = True) -> Protection:
+    """How to protect a writable directory (a real path), but for what the names of `lifted` lift.
+
+    `read_only` are paths that are shown so anyway. Unless `complete`, what is missing of the working tree may be made: another directory
+    that is shown is no project.
+    """
+    cover = _Cover(workspace, lifted, read_only, complete)
+    for one in protected.WORKING_TREE:
+        cover.path(one)
     git = f"{workspace}/.git"
-    _refuse_link(git)
-    is_repository = os.path.isdir(git)
-    if is_repository:
-        # A mount point cannot be renamed: without this, .git could be moved away with its protected paths, and made anew.
-        mounts.append(Mount.same(git, writable=True))
-    elif os.path.isfile(git):
-        mounts.append(Mount.same(git))  # a worktree's pointer to its repository
-    needed = []
-    for name in PROTECTED:
-        path = f"{workspace}/{name}"
-        if name.startswith(".git/") and not is_repository:
-            continue
-        _refuse_link(path)
-        if name in _STAND_INS:
-            needed.append(path)
-        elif not os.path.exists(path):
-            continue
-        mounts.append(Mount.same(path))
-    return Protection(mounts=tuple(mounts), needed=tuple(needed))
+    if repository.is_git_directory(workspace):
+        cover.repository(workspace)
+    elif repository.is_git_directory(git):
+        cover.repository(git)
+    else:
+        cover.path(protected.REPOSITORY)
+        if not os.path.isfile(f"{workspace}/HEAD"):
+            cover.path(protected.BARE_REPOSITORY)
+    if protected.NESTED not in lifted:
+        for nested in repository.nested(workspace):
+            if repository.is_git_directory(nested):
+                cover.repository(nested)
+            else:
+                cover.found(nested, protected.NESTED)
+    return cover.made()
 
 
-def _refuse_link(path: str) -> None:
+class _Cover:
+    """Collects what must be mounted, from the top down: what lies in a covered directory needs no cover of its own."""
+
+    def __init__(self, root: str, lifted: Collection[str], read_only: Collection[str], complete: bool) -> None:
+        self._root = root
+        self._lifted = lifted
+        self._read_only = read_only
+        self._complete = complete
+        self._covered: set[str] = set()
+        self._parents: set[str] = set()
+        self._stand_ins: dict[str, StandIn] = {}  # also for what exists: it may be the stand-in of another sandbox
+
+    def path(self, one: ProtectedPath) -> None:
+        self._add(f"{self._root}/{one.path}", one.name, one.stand_in, make=one.obeyed_when_made and self._complete)
+
+    def found(self, path: str, name: str) -> None:
+        """A path that is there."""
+        self._add(path, name, None, make=False)
+
+    def repository(self, git: str) -> None:
+        """A git directory, those that lie in it, and what its configuration takes from the working tree."""
+        for one in protected.GIT_DIRECTORY:
+            for directory in (git, *repository.modules(git)):
+                self._add(f"{directory}/{one.path}", one.name, one.stand_in, make=True)
+            if one.path in ("config.worktree", "commondir"):  # all that git looks for in the directory of a linked working tree
+                for directory in repository.linked(git):
+                    self._add(f"{directory}/{one.path}", one.name, one.stand_in, make=True)
+        hooks = repository.hooks_path(git, self._root)
+        if hooks is not None:
+            self._add(hooks, protected.HOOKS_PATH, None, make=True)
+        for path in repository.included(git, self._root):
+            self.found(path, protected.INCLUDED)
+
+    def _add(self, path: str, name: str, stand_in: bytes | None, *, make: bool) -> None:
+        parents = _parents(self._root, path)
+        if name in self._lifted or self._covered.intersection(parents) or any(_is_in(path, shown) for shown in self._read_only):
+            return
+        if not make and not os.path.lexists(path):
+            return
+        for below in (*parents, path):
+            _refuse_link(below, name)
+            if make:
+                self._stand_ins.setdefault(below, StandIn(path=below, content=stand_in if below == path else None))
+        self._covered.add(path)
+        self._parents.update(parents)
+
+    def made(self) -> Protection:
+        mounts = [Mount.same(path) for path in self._covered]
+        mounts += [Mount.same(path, writable=True) for path in self._parents]
+        return Protection(
+            mounts=tuple(sorted(mounts, key=lambda mount: mount.target.split("/"))),
+            needed=tuple(self._stand_ins[path] for path in sorted(self._stand_ins)),
+        )
+
+
+def _is_in(path: str, directory: str) -> bool:
+    return path == directory or path.startswith(directory + "/")
+
+
+def _parents(root: str, path: str) -> list[str]:
+    """The directories between the two, the highest first."""
+    names = path.removeprefix(root + "/").split("/")[:-1]
+    return [f"{root}/{'/'.join(names[: end + 1])}" for end in range(len(names))]
+
+
+def _refuse_link(path: str, name: str) -> None:
     if os.path.islink(path):
         raise UsageError(
             f"{path} is a symbolic link, which could be pointed elsewhere from inside",
             code="workspace.protected-link",
-            hint=f"replace it by what it points to: {os.path.realpath(path)}",
+            hint=f"replace it by what it points to ({os.path.realpath(path)}), or leave it unprotected: --unprotect {name}",
         )
+
+
+_DIRECTORY = b"/"
+"""What stands for a directory in a list of stand-ins; no file's content."""
+
+
+def written(stand_ins: Iterable[StandIn]) -> bytes:
+    """A list of stand-ins, for `MountPoints.forget`."""
+    parts = [part for one in stand_ins for part in (os.fsencode(one.path), _DIRECTORY if one.content is None else one.content)]
+    return b"".join(part + b"\0" for part in parts)
 
 
 class MountPoints:
@@ -98,64 +174,60 @@ class MountPoints:
     def __init__(self) -> None:
         self._users: dict[str, int] = {}
 
-    def missing(self, paths: Iterable[str]) -> tuple[str, ...]:
+    def missing(self, needed: Iterable[StandIn]) -> tuple[StandIn, ...]:
         """Those that a sandbox has to claim: they do not exist, or only because another sandbox claims them."""
-        return tuple(path for path in paths if path in self._users or not os.path.lexists(path))
+        return tuple(one for one in needed if one.path in self._users or not os.path.lexists(one.path))
 
-    def claim(self, paths: Iterable[str]) -> None:
+    def claim(self, stand_ins: Iterable[StandIn]) -> None:
         """Make what is missing: all of it, or HostError and nothing."""
-        claimed: list[str] = []
-        for path in paths:
+        claimed: list[StandIn] = []
+        for one in stand_ins:
             try:
-                _make(path)
+                _make(one)
             except FileExistsError:
                 pass
             except OSError as error:
                 self.release(claimed)
                 raise HostError(
-                    f"cannot protect {path}: {error.strerror}", code="workspace.not-writable", hint="use a workspace that you may write"
+                    f"cannot protect {one.path}: {error.strerror}",
+                    code="workspace.not-writable",
+                    hint="use a workspace that you may write",
                 ) from error
-            self._users[path] = self._users.get(path, 0) + 1
-            claimed.append(path)
+            self._users[one.path] = self._users.get(one.path, 0) + 1
+            claimed.append(one)
 
-    def release(self, paths: Iterable[str]) -> None:
-        for path in paths:
-            self._users[path] -= 1
-            if not self._users[path]:
-                del self._users[path]
-                _remove(path)
+    def release(self, stand_ins: Iterable[StandIn]) -> None:
+        for one in reversed(list(stand_ins)):
+            self._users[one.path] -= 1
+            if not self._users[one.path]:
+                del self._users[one.path]
+                _remove(one)
 
     @staticmethod
-    def forget(paths: Iterable[str]) -> None:
+    def forget(listed: bytes) -> None:
         """Remove what a broker that was killed had claimed; it may have been killed while it wrote the list."""
-        for path in paths:
-            if path.endswith(tuple(_STAND_INS)):
-                _remove(path)
+        *parts, _ = listed.split(b"\0")
+        for path, content in reversed(list(zip(parts[::2], parts[1::2], strict=False))):
+            _remove(StandIn(path=os.fsdecode(path), content=None if content == _DIRECTORY else content))
 
 
-def _stand_in(path: str) -> bytes | None:
-    return next(content for name, content in _STAND_INS.items() if path.endswith(f"/{name}"))
-
-
-def _make(path: str) -> None:
-    content = _stand_in(path)
-    if content is None:
-        os.mkdir(path, 0o755)
+def _make(one: StandIn) -> None:
+    if one.content is None:
+        os.mkdir(one.path, 0o755)
         return
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644), "wb") as file:
-        file.write(content)
+    with open(os.open(one.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644), "wb") as file:
+        file.write(one.content)
 
 
-def _remove(path: str) -> None:
+def _remove(one: StandIn) -> None:
     """Unless it is gone, or somebody has put something there and it is theirs now."""
-    content = _stand_in(path)
     try:
-        if content is None:
-            os.rmdir(path)
+        if one.content is None:
+            os.rmdir(one.path)
             return
-        with open(path, "rb") as file:
-            unchanged = file.read() == content
+        with open(os.open(one.path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
+            unchanged = file.read(len(one.content) + 1) == one.content
         if unchanged:
-            os.unlink(path)
+            os.unlink(one.path)
     except OSError:
         pass
