@@ -11,6 +11,8 @@ from cryptography.x509.oid import NameOID
 
 from immure.config.settings import Settings, Upstream, load_settings
 from immure.errors import UsageError
+from immure.model import Limits
+from immure.model.limits import UNLIMITED
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +55,16 @@ def test_everything_that_can_be_said(config: Path, certificate_and_key: tuple[st
 
         [codex]
         telemetry = true
+
+        [workspace]
+        hide = [".env", "*.pem"]
+        unprotect = ["vscode"]
+
+        [limits]
+        pids = 100
+        memory = "4G"
+        cpus = 1.5
+        file_size = "unlimited"
     """)
     assert load_settings(str(config)) == Settings(
         upstreams=(
@@ -60,6 +72,9 @@ def test_everything_that_can_be_said(config: Path, certificate_and_key: tuple[st
             Upstream(host="chatgpt.com", address="::1", port=443, ca_pem=None),
         ),
         telemetry=True,
+        hide=(".env", "*.pem"),
+        unprotect=("vscode",),
+        limits=Limits(pids=100, memory=4 << 30, cpus=1.5, file_size=UNLIMITED),
     )
 
 
@@ -78,10 +93,15 @@ MISTAKES = {
     "a key given twice": ("[codex]\ntelemetry = true\ntelemetry = false\n", "is not TOML", "toml.io"),
     "an unknown table": ("[codexx]\n", "codexx: unknown key", "did you mean 'codex'?"),
     "an unknown key": ("[codex]\ntelemtry = true\n", "codex: telemtry: unknown key", "did you mean 'telemetry'?"),
-    "a key of nothing known": ("zzz = 1\n", "zzz: unknown key", "known keys: upstream, codex"),
+    "a key of nothing known": ("zzz = 1\n", "zzz: unknown key", "known keys: upstream, codex, workspace, limits"),
     "an unknown key of an upstream": (UPSTREAM + "port = 1\n", "upstream 1: port: unknown key", "known keys: host, address, ca"),
     "a text for a truth": ('[codex]\ntelemetry = "no"\n', "codex: telemetry: not true or false: 'no'", "give true or false"),
     "a number for a truth": ("[codex]\ntelemetry = 0\n", "telemetry: not true or false", "give true or false"),
+    "a text for texts": ('[workspace]\nhide = ".env"\n', "workspace: hide: not an array of texts: '.env'", "an array"),
+    "a number among texts": ("[workspace]\nhide = [1]\n", "workspace: hide: not a text: 1", "quotes"),
+    "an unknown limit": ("[limits]\npid = 5\n", "limits: pid: unknown key", "did you mean 'pids'?"),
+    "a limit that is none": ("[limits]\npids = true\n", "limits: pids: not an amount: True", "whole number"),
+    "a size without a number": ('[limits]\nmemory = "much"\n', "limits: memory: not an amount: 'much'", "512M or 4G"),
     "a value for a table": ("codex = true\n", "codex: not a table", "a table"),
     "a table for an array": ('[upstream]\nhost = "a.com"\n', "upstream: not an array of tables", "[[upstream]]"),
     "an array of something else": ("upstream = [1]\n", "upstream 1 must be a table", "[[upstream]]"),

@@ -2,10 +2,13 @@
 
 import errno
 import os
+import re
 import socket
 import struct
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from immure.launcher import seccomp
 
@@ -52,6 +55,27 @@ TABLE = [
     ("socket inet", 41, (socket.AF_INET,), ALLOW),
     ("socket inet6", 41, (socket.AF_INET6,), ALLOW),
     ("socket netlink", 41, (socket.AF_NETLINK,), ALLOW),
+    ("socket netlink route", 41, (socket.AF_NETLINK, 3, 0), ALLOW),
+    ("socket netlink sock_diag", 41, (socket.AF_NETLINK, 3, 4), ALLOW),
+    ("socket netlink netfilter", 41, (socket.AF_NETLINK, 3, 12), refused(errno.EPROTONOSUPPORT)),
+    ("socket netlink xfrm", 41, (socket.AF_NETLINK, 3, 6), refused(errno.EPROTONOSUPPORT)),
+    ("socket netlink generic", 41, (socket.AF_NETLINK, 3, 16), refused(errno.EPROTONOSUPPORT)),
+    ("socket inet whose protocol is no netlink's", 41, (socket.AF_INET, 3, 12), ALLOW),
+    ("setsockopt of a firewall", 54, (3, 0, 64), refused(errno.EPERM)),
+    ("setsockopt of an IPv6 firewall", 54, (3, 41, 64), refused(errno.EPERM)),
+    ("setsockopt of TCP, of the same number", 54, (3, 6, 64), ALLOW),
+    ("setsockopt of IP", 54, (3, 0, 1), ALLOW),
+    ("setrlimit of core files, which does nothing", 160, (4,), refused(0)),
+    ("setrlimit of another", 160, (7,), ALLOW),
+    ("prlimit64 that sets the size of core files", 302, (0, 4, 0x7F0012345678), refused(0)),
+    ("prlimit64 that sets it from far above", 302, (0, 4, 1 << 40), refused(0)),
+    ("prlimit64 that asks for it", 302, (0, 4, 0, 0x7F0012345678), ALLOW),
+    ("prlimit64 of another", 302, (0, 7, 0x7F0012345678), ALLOW),
+    ("fsopen, upon which mount(8) takes mount(2)", 430, (), refused(errno.ENOSYS)),
+    ("open_by_handle_at", 304, (), refused(errno.EPERM)),
+    ("sethostname, for the agent's own sandbox", 170, (), ALLOW),
+    ("pivot_root, for the agent's own sandbox", 155, (), ALLOW),
+    ("ptrace, for debuggers", 101, (), ALLOW),
     ("socket vsock", 41, (40,), refused(errno.EAFNOSUPPORT)),
     ("socket alg", 41, (38,), refused(errno.EAFNOSUPPORT)),
     ("socket packet", 41, (17,), refused(errno.EAFNOSUPPORT)),
@@ -77,9 +101,35 @@ def test_verdict(number: int, arguments: tuple[int, ...], expected: int) -> None
 
 
 def test_every_denied_call_is_refused_and_has_a_reason() -> None:
-    for number, reason in seccomp.DENIED.values():
-        assert refused(errno.EPERM) == verdict(number)
-        assert reason
+    for table, answer in ((seccomp.DENIED, errno.EPERM), (seccomp.ABSENT, errno.ENOSYS)):
+        for number, reason in table.values():
+            assert refused(answer) == verdict(number)
+            assert reason
+
+
+def numbers_of_the_kernel() -> dict[str, int]:
+    """What the C library's headers call each number."""
+    found = {}
+    for path in ("/usr/include/x86_64-linux-gnu/asm/unistd_64.h", "/usr/include/asm/unistd_64.h"):
+        if os.path.exists(path):
+            with open(path) as file:
+                found.update({name: int(number) for name, number in re.findall(r"#define __NR_(\w+)\s+(\d+)", file.read())})
+    return found
+
+
+if numbers := numbers_of_the_kernel():
+
+    def test_the_numbers_are_those_of_the_headers() -> None:
+        calls = {**seccomp.DENIED, **seccomp.ABSENT, **seccomp.MODE_SETTERS}
+        known = {name: number for name, (number, _) in calls.items() if name in numbers}
+        assert len(known) > 40
+        assert known == {name: numbers[name] for name in known}
+
+
+@given(st.integers(0, 500), st.lists(st.integers(0, 2**64 - 1), max_size=6))
+def test_every_call_comes_to_one_of_the_verdicts(number: int, arguments: list[int]) -> None:
+    answers = {refused(one) for one in (0, errno.EPERM, errno.ENOSYS, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT)}
+    assert verdict(number, *arguments) in {ALLOW, NOTIFY, *answers}
 
 
 def test_a_foreign_architecture_is_refused_whatever_it_calls() -> None:

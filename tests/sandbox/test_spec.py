@@ -1,5 +1,7 @@
 """The translation of a sandbox into bubblewrap options."""
 
+from dataclasses import replace
+
 from immure.sandbox.spec import Mount, Spec, bubblewrap
 
 SPEC = Spec(
@@ -50,6 +52,25 @@ def test_what_covers_comes_after_what_it_covers() -> None:
         ("/home/u/project/.git", "/home/u/project/.git/hooks"),
     ]:
         assert order.index(below) < order.index(above)
+
+
+def test_what_is_deeper_comes_after_what_it_lies_in_however_it_was_named() -> None:
+    mounts = (Mount.same("/w/part/deep"), Mount.same("/w", writable=True))
+    spec = replace(SPEC, mounts=mounts, protected=(Mount.same("/w/part", writable=True),), system=())
+    order = [group[-1] for group in groups(spec) if group[0] in ("--bind", "--ro-bind")]
+    assert order == ["/w", "/w/part", "/w/part/deep"]
+
+
+def test_what_is_hidden_covers_everything() -> None:
+    spec = replace(SPEC, hidden=("/home/u/project/.env",), closed=("/home/u/project/private",))
+    found = groups(spec)
+    end = found.index(("--chdir", "/home/u/project"))
+    assert found[end - 4 : end] == [
+        ("--ro-bind", "/dev/null", "/home/u/project/.env"),
+        ("--perms", "0000"),
+        ("--tmpfs", "/home/u/project/private"),
+        ("--remount-ro", "/home/u/project/private"),
+    ]
 
 
 def test_files_are_passed_as_data() -> None:

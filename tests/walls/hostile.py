@@ -345,6 +345,245 @@ def link_skills_to_elsewhere():
     os.symlink("/tmp", ".agents")
 
 
+@attempt
+def create_what_direnv_runs():
+    return plant(".envrc")
+
+
+@attempt
+def remove_its_stand_in():
+    os.makedirs(".envrc", exist_ok=True)
+    os.rmdir(".envrc")
+
+
+@attempt
+def rename_a_file_to_its_name():
+    plant("prepared")
+    os.rename("prepared", ".envrc")
+
+
+@attempt
+def rename_a_directory_to_its_name():
+    os.makedirs("prepared-directory", exist_ok=True)
+    os.rename("prepared-directory", ".mcp.json")
+
+
+@attempt
+def create_what_an_mcp_client_starts():
+    return plant(".mcp.json")
+
+
+def plant_below(directory, name):
+    os.makedirs(directory, exist_ok=True)
+    return plant(f"{directory}/{name}")
+
+
+@attempt
+def create_what_an_editor_runs():
+    return plant_below(".vscode", "tasks.json")
+
+
+@attempt
+def create_what_claude_code_runs():
+    return plant_below(".claude", "settings.json")
+
+
+@attempt
+def create_what_cargo_runs():
+    return plant_below(".cargo", "config.toml")
+
+
+@attempt
+def create_what_a_container_runs_outside():
+    return plant_below(".devcontainer", "devcontainer.json")
+
+
+@attempt
+def plant_a_hook_of_a_submodule():
+    return plant(".git/modules/sub/hooks/post-checkout")
+
+
+@attempt
+def change_the_configuration_of_a_submodule():
+    return plant(".git/modules/sub/config")
+
+
+@attempt
+def point_a_submodule_elsewhere():
+    return plant("vendor/sub/.git")
+
+
+@attempt
+def move_a_submodule_away():
+    os.rename("vendor", "moved")
+
+
+@attempt
+def move_all_submodules_repositories_away():
+    os.rename(".git/modules", ".git/moved")
+
+
+@attempt
+def move_a_submodules_repository_away():
+    os.rename(".git/modules/sub", ".git/modules/moved")
+
+
+@attempt
+def plant_a_hook_of_a_nested_repository():
+    return plant("nested/.git/hooks/pre-commit")
+
+
+@attempt
+def move_a_nested_repository_away():
+    os.rename("nested", "moved")
+
+
+@attempt
+def exchange_a_nested_repository():
+    os.makedirs("exchange/.git/hooks", exist_ok=True)
+    syscall(316, -100, b"exchange", -100, b"nested", 2)
+
+
+@attempt
+def point_a_linked_working_tree_elsewhere():
+    return plant(".git/worktrees/linked/commondir")
+
+
+@attempt
+def move_a_linked_working_trees_directory_away():
+    os.rename(".git/worktrees/linked", ".git/worktrees/moved")
+
+
+@attempt
+def plant_a_hook_where_the_configuration_says():
+    return plant("tools/hooks/pre-commit")
+
+
+@attempt
+def move_that_directorys_parent_away():
+    os.rename("tools", "moved")
+
+
+@attempt
+def change_an_included_configuration():
+    return plant("team.gitconfig")
+
+
+@attempt
+def race_a_link_against_the_hooks():
+    """One process swaps a directory and a link to the hooks, the other writes through the name that both have."""
+    os.makedirs("swing", exist_ok=True)
+    os.symlink(".git/hooks", "other")
+    swapper = os.fork()
+    if swapper == 0:
+        while True:
+            libc.syscall(316, -100, b"swing", -100, b"other", 2)
+    try:
+        for _ in range(20000):
+            try:
+                plant("swing/pre-rebase")
+            except OSError as error:
+                if error.errno != errno.EROFS:
+                    raise
+            if os.path.exists(".git/hooks/pre-rebase"):
+                return "planted"
+    finally:
+        os.kill(swapper, 9)
+        os.waitpid(swapper, 0)
+    raise OSError(errno.EROFS, "20000 times")
+
+
+# ---------------------------------------------------------------- hidden files
+
+
+@attempt
+def read_a_hidden_file():
+    return read("deep/.env")
+
+
+@attempt
+def read_it_by_a_symbolic_link():
+    os.symlink("deep/.env", "link-to-hidden")
+    try:
+        return read("link-to-hidden")
+    finally:
+        os.unlink("link-to-hidden")
+
+
+@attempt
+def read_it_by_a_hard_link():
+    os.link("deep/.env", "hard-link")
+    try:
+        return read("hard-link")
+    finally:
+        os.unlink("hard-link")
+
+
+@attempt
+def read_it_by_the_root_of_a_process():
+    return read(f"/proc/self/root{os.getcwd()}/deep/.env")
+
+
+@attempt
+def read_it_by_moving_its_directory():
+    os.rename("deep", "deeper")
+    try:
+        return read("deeper/.env")
+    finally:
+        os.rename("deeper", "deep")
+
+
+@attempt
+def read_it_as_root_of_a_nested_namespace():
+    return with_root(lambda: read("deep/.env"))
+
+
+@attempt
+def read_it_in_a_tree_without_its_mounts():
+    def change():
+        os.makedirs("/tmp/bare", exist_ok=True)
+        mount(os.getcwd(), "/tmp/bare", None, MS_BIND)
+        return read("/tmp/bare/deep/.env")
+
+    return in_mount_namespace(change)
+
+
+@attempt
+def read_it_where_a_link_leads():
+    return read("deep/real-secret")
+
+
+@attempt
+def read_a_hidden_directory():
+    return os.listdir("private")[0]
+
+
+@attempt
+def read_it_after_a_change_of_mode():
+    os.chmod("private", 0o755)
+    return os.listdir("private")[0]
+
+
+@attempt
+def write_a_hidden_file():
+    with open("deep/.env", "a") as file:
+        return file.write("more")
+
+
+@attempt
+def remove_a_hidden_file():
+    os.unlink("deep/removed.key")
+
+
+@attempt
+def replace_a_hidden_file():
+    plant("replacement")
+    os.rename("replacement", "deep/replaced.key")
+
+
+# ---------------------------------------------------------------- the mount tree
+
+
 def in_mount_namespace(change):
     def run():
         new_namespaces(CLONE_NEWNS)
@@ -617,6 +856,26 @@ def delete_the_firewall_as_root_of_a_nested_namespace():
 
 
 @attempt
+def reach_nf_tables_in_a_network_of_its_own():
+    def run():
+        new_namespaces(CLONE_NEWNET)
+        return delete_the_firewall()
+
+    return in_child(run)
+
+
+@attempt
+def reach_the_firewalls_older_door():
+    def run():
+        new_namespaces(CLONE_NEWNET)
+        with socket.socket() as any_socket:
+            any_socket.setsockopt(socket.IPPROTO_IP, 64, bytes(200))
+        return "replaced"
+
+    return in_child(run)
+
+
+@attempt
 def open_a_raw_socket_as_root_of_a_nested_namespace():
     return with_root(open_a_raw_socket)
 
@@ -744,6 +1003,37 @@ def call_as_an_x32_program():
 def make_a_device():
     os.mknod("device", 0o60666, os.makedev(1, 1))
     return "made"
+
+
+@attempt
+def make_a_device_as_root_of_a_nested_namespace():
+    return with_root(make_a_device)
+
+
+@attempt
+def configure_a_file_system_by_the_new_calls():
+    return in_mount_namespace(lambda: syscall(430, b"tmpfs", 0))
+
+
+@attempt
+def make_a_16_bit_segment():
+    return syscall(154, 0, ctypes.create_string_buffer(64), 64)
+
+
+@attempt
+def watch_file_systems():
+    return syscall(300, 0x200, 0)
+
+
+@attempt
+def have_core_dumps_written():
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if resource.getrlimit(resource.RLIMIT_CORE) == before and max(before) <= 1:
+        raise OSError(errno.EPERM, "it stays as it is, and too small")
+    return before
 
 
 @attempt

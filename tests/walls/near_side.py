@@ -88,3 +88,23 @@ def command_line(pid: int) -> str:
 def processes(marker: str) -> list[int]:
     """The processes of this machine, other than this one, whose command line holds `marker`."""
     return [int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) != os.getpid() and marker in command_line(int(name))]
+
+
+def make_repository(directory: Path) -> None:
+    """A repository with a submodule, a nested repository, a linked working tree, hooks in a place of its own, and an included file."""
+
+    def git(*words: str, where: Path = directory) -> None:
+        author = ["-c", "user.name=someone", "-c", "user.email=someone@example.com", "-c", "protocol.file.allow=always"]
+        subprocess.run(["git", *author, *words], cwd=where, check=True, capture_output=True)
+
+    git("init", "--quiet", ".")
+    (directory / ".git" / "hooks" / "post-commit").write_text("#!/bin/sh\n")
+    git("init", "--quiet", "nested")
+    git("commit", "--quiet", "--allow-empty", "--message", "first", where=directory / "nested")
+    git("submodule", "--quiet", "add", "--name", "sub", "./nested", "vendor/sub")
+    git("commit", "--quiet", "--message", "first")
+    git("worktree", "add", "--quiet", "linked")
+    (directory / "tools" / "hooks").mkdir(parents=True)
+    git("config", "core.hooksPath", "tools/hooks")
+    (directory / "team.gitconfig").touch()
+    git("config", "include.path", "../team.gitconfig")

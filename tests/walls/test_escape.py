@@ -27,7 +27,9 @@ from claims import (
     outcomes_of,
 )
 from far_side import Listeners, listeners
+from near_side import make_repository
 
+from immure.sandbox.protected import GIT_DIRECTORY, WORKING_TREE
 from immure.testing.household import Household
 
 HOSTILE = Path(__file__).parent / "hostile.py"
@@ -57,16 +59,13 @@ class Scene:
         return outcomes_of(result.stdout)
 
 
-def make_repository(directory: Path) -> None:
-    subprocess.run(["git", "init", "--quiet", directory], check=True)
-    (directory / ".git" / "hooks" / "post-commit").write_text("#!/bin/sh\n")
-
-
 def snapshot(workspace: Path) -> dict[str, bytes | None]:
     """Everything that is protected, as it lies on the host."""
-    names = (".git/config", ".git/config.worktree", ".git/commondir", ".codex", ".agents")
-    paths = [*(workspace / ".git" / "hooks").iterdir(), *(workspace / name for name in names)]
-    return {str(path): path.read_bytes() if path.is_file() else None for path in paths if path.exists()}
+    git = [workspace / ".git", workspace / ".git/modules/sub", workspace / ".git/worktrees/linked", workspace / "nested/.git"]
+    paths = [directory / one.path for directory in git for one in GIT_DIRECTORY]
+    paths += [workspace / name for name in ("tools/hooks", "team.gitconfig", "vendor/sub/.git", *(one.path for one in WORKING_TREE))]
+    found = [below for path in paths for below in (path, *(path.rglob("*") if path.is_dir() else ()))]
+    return {str(path): path.read_bytes() if path.is_file() else None for path in found if path.exists()}
 
 
 @pytest.fixture(scope="module")

@@ -2,16 +2,23 @@
 
 import json
 import os
+import signal
+import stat
 from pathlib import Path
 from typing import Any
 
 import pytest
 from near_side import call
 
+from immure.sandbox import system
 from immure.testing.household import Household
 
 REPORT = """
-import json, os
+import json, os, stat
+def everything():
+    for directory, names, files in os.walk("/"):
+        names[:] = [name for name in names if os.path.join(directory, name) not in ("/proc", "/usr")]
+        yield from (os.path.join(directory, name) for name in (*names, *files))
 status = dict(line.split(":\\t", 1) for line in open("/proc/self/status").read().splitlines() if ":\\t" in line)
 mounts = [line.split() for line in open("/proc/self/mounts")]
 json.dump({
@@ -25,6 +32,8 @@ json.dump({
     "interfaces": os.listdir("/sys/class/net") if os.path.exists("/sys/class/net") else [],
     "hostname": os.uname().nodename,
     "top": sorted(os.listdir("/")),
+    "below": {top: sorted(os.listdir(top)) for top in "/run /tmp /var /var/tmp /home /home/agent /etc /dev /dev/shm".split()},
+    "sockets": [path for path in everything() if stat.S_ISSOCK(os.lstat(path).st_mode)],
     "session": [os.getpid(), os.getpgrp(), os.getsid(0)],
 }, open("report.json", "w"))
 """
@@ -96,6 +105,31 @@ def test_the_root_holds_the_system_and_the_workspace(report: dict[str, Any], hou
     assert set(report["top"]) <= top | {household.workspace.split("/")[1]}
 
 
+# directory → what may be in it; what a host has more, such as sockets of its services, spools, homes and secrets, is not shown
+INVENTORY = {
+    "/run": set(),
+    "/tmp": set(),
+    "/var": {"tmp"},
+    "/var/tmp": set(),
+    "/home": {"agent"},
+    "/home/agent": set(),
+    "/dev": set("console core fd full null ptmx pts random shm stderr stdin stdout tty urandom zero".split()),
+    "/dev/shm": set(),
+}
+
+
+def test_of_the_host_nothing_is_visible_but_what_is_listed(report: dict[str, Any], household: Household) -> None:
+    way, below = household.workspace.split("/"), report["below"]
+    for top in [top for top in below if household.workspace.startswith(top + "/")]:
+        below[top].remove(way[top.count("/") + 1])
+    assert {top: set(below[top]) for top in INVENTORY} == INVENTORY
+    listed = {*system._ETC, *(path.split("/")[2] for path in (*system._MADE, *system._BUNDLES))}
+    assert set(report["below"]["/etc"]) <= listed
+    assert report["sockets"] == []
+    assert set(os.listdir("/etc")) - listed, "the control: the host has more"
+    assert set(os.listdir("/dev")) - INVENTORY["/dev"], "the control: the host has more"
+
+
 def test_its_session_has_nobody_from_outside(report: dict[str, Any]) -> None:
     _, group, session = report["session"]
     assert group in report["pids"]
@@ -124,6 +158,32 @@ print("served")
 """
     result = home.run("run", "--", "python3", "-c", script)
     assert (result.stdout, result.stderr) == ("served\n", "")
+
+
+def test_a_crash_leaves_no_core_file(home: Household) -> None:
+    script = "ulimit -c unlimited; kill -SEGV $$"
+    assert home.run("run", "--", "bash", "-c", script).returncode == 128 + signal.SIGSEGV
+    assert os.listdir(home.workspace) == []
+
+
+def test_what_is_planted_for_host_tools_does_us_no_harm(home: Household) -> None:
+    """A FIFO where a file is expected keeps whoever opens it waiting; we do not wait."""
+    planted = "mkfifo .gitmodules; mkdir -p nested/.git; cd nested/.git; mkdir objects refs; touch HEAD; mkfifo config"
+    assert home.run("run", "--", "sh", "-c", planted).returncode == 0
+    result = home.run("run", "--hide", "*.pem", "--", "ls", "-A", "nested/.git")
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+if os.getuid() == 0:  # nobody else can make one
+
+    def test_a_device_that_lies_in_the_workspace_is_none(home: Household) -> None:
+        path = f"{home.workspace}/device"
+        os.mknod(path, 0o666 | stat.S_IFCHR, os.makedev(1, 9))
+        os.chmod(path, 0o666)
+        result = home.run("run", "--", "head", "-c", "1", "device")
+        assert (result.returncode, "Permission denied" in result.stderr) == (1, True)
+        with open(path, "rb", buffering=0) as device:
+            assert len(device.read(1)) == 1, "the control: outside it is random"
 
 
 def test_its_files_are_yours(home: Household) -> None:

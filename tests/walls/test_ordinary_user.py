@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import Distribution, distribution
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from claims import (
     outcomes_of,
 )
 from far_side import EAR, listeners
-from near_side import PATIENCE, call
+from near_side import PATIENCE, call, children, command_line, line, make_repository
 
 import immure
 from immure.testing.household import Household, command
@@ -51,7 +52,7 @@ class OrdinaryUser:
         self.home = home
         self.program = program
         self.uid = uid
-        self._identity = {"user": uid, "group": uid, "extra_groups": ()} if uid != os.getuid() else {}
+        self.identity = {"user": uid, "group": uid, "extra_groups": ()} if uid != os.getuid() else {}
 
     def call(self, *words: str, data: bytes = b"", environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[bytes]:
         return self.call_program([self.program, *words], data=data, environment=environment)
@@ -66,7 +67,7 @@ class OrdinaryUser:
             input=data,
             capture_output=True,
             timeout=PATIENCE,
-            **self._identity,  # type: ignore[call-overload]
+            **self.identity,  # type: ignore[call-overload]
         )
 
 
@@ -148,14 +149,14 @@ def test_streams_signals_and_statuses(user: OrdinaryUser) -> None:
 
 
 @pytest.fixture(scope="module")
-def inside(user: OrdinaryUser) -> Outcomes:
-    home = user.home
+def inside(user: OrdinaryUser, tmp_path_factory: pytest.TempPathFactory) -> Outcomes:
+    home, made = user.home, tmp_path_factory.mktemp("repository")
     shutil.copy(HOSTILE, home.workspace)
     secret = Path(home.home) / "secret.txt"
     secret.write_text("what-nobody-inside-may-read")
+    make_repository(made)  # where git is not asked to trust somebody else's
+    shutil.copytree(made, home.workspace, symlinks=True, dirs_exist_ok=True)
     give_away(home.directory, user.uid)
-    user.call_program(["git", "init", "--quiet", "."])
-    user.call_program(["touch", ".git/hooks/post-commit"])
     with listeners(home.home) as found:
         os.chmod(found.targets["path"], 0o777)  # type: ignore[call-overload]
         broker = f"{home.immure_home}/run/broker.sock"
@@ -213,6 +214,39 @@ def test_nobody_else_can_speak_to_the_broker(user: OrdinaryUser) -> None:
     if os.getuid() == 0:
         assert call(user.home, "run", "--", "id").stdout == b"", "not even root, whose sandbox would run under the id of somebody else"
     assert oct(Path(user.home.immure_home, "run").stat().st_mode & 0o777) == "0o700"
+
+
+def test_nobody_reads_the_memory_of_its_processes(user: OrdinaryUser) -> None:
+    """What cannot be dumped belongs to root in /proc, whoever runs it, and so cannot be read or traced by the same user (proc(5))."""
+    with begun_by(user, "run", "--", "sh", "-c", "echo ready; read -r _") as program:
+        assert line(program) == "ready"
+        broker = user.home.broker()
+        assert broker
+        workers = {module: pid for pid in children(broker) for module in ("launcher", "nursery") if module in command_line(pid)}
+        (gate, *_) = children(workers["nursery"])
+        hidden = {"broker": broker, **workers, "gate": gate}
+        assert len(hidden) == 4
+        assert {name: os.stat(f"/proc/{pid}/mem").st_uid for name, pid in hidden.items()} == dict.fromkeys(hidden, 0)
+        assert os.stat(f"/proc/{program.pid}/mem").st_uid == user.uid, "the control: the client, which has no secret, is the user's"
+        read = user.call_program(["cat", f"/proc/{broker}/environ"])
+        assert (read.returncode, read.stdout) == (1, b"")
+        assert user.call_program(["cat", f"/proc/{program.pid}/environ"]).stdout != b""
+
+
+@contextmanager
+def begun_by(user: OrdinaryUser, *words: str) -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen(
+        [user.program, *words],
+        cwd=user.home.workspace,
+        env=user.home.environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        **user.identity,  # type: ignore[call-overload]
+    ) as program:
+        try:
+            yield program
+        finally:
+            program.kill()
 
 
 def is_readable(path: Path) -> bool:

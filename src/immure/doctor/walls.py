@@ -11,7 +11,7 @@ from typing import Final
 
 from immure import channel
 from immure.doctor.check import Check
-from immure.errors import HostError
+from immure.errors import EXIT_LAUNCH, HostError
 from immure.launcher import kernel, ownership, wall
 from immure.model import Limits
 from immure.sandbox import environment, system
@@ -61,7 +61,10 @@ def checks() -> Iterator[Check]:
         yield Check(id="bubblewrap", status="failed", detail=f"{bubblewrap} cannot build the sandbox: {said or status}", fix=fix)
         return
     yield Check(id="bubblewrap", status="ok", detail=f"{bubblewrap} builds the sandbox")
-    status, said = _run(bubblewrap, _NESTED)
+    try:
+        status, said = _run(bubblewrap, _NESTED)
+    except _Failed as failure:
+        status, said = EXIT_LAUNCH, failure.error  # the first sandbox may have taken the last namespace that is allowed
     if status == 0:
         yield Check(id="nested", status="ok", detail="an agent's own sandbox, such as Codex's, works inside")
     else:

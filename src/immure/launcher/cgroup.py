@@ -18,10 +18,13 @@ _ROUNDS = 3
 """How often our own group is emptied: its processes may fork meanwhile."""
 
 
-def place(controllers: Iterable[str]) -> str:
-    """A group below which groups with these controllers can be made, the controllers on. Raises OSError."""
+def place(controllers: Iterable[str], hierarchy: tuple[str, str] | None = None) -> str:
+    """A group below which groups with these controllers can be made, the controllers on. Raises OSError.
+
+    `hierarchy` is where the groups are, and our own among them, if it is not this process's.
+    """
     wanted = sorted(set(controllers))
-    mount, own = _hierarchy()
+    mount, own = hierarchy or _hierarchy()
     available = _read(f"{mount}/cgroup.controllers").split()
     if missing := [name for name in wanted if name not in available]:
         raise OSError(f"cgroup v2 at {mount} has no controller {' and '.join(missing)}")

@@ -94,7 +94,7 @@ FIREWALL_OPTION = 64
 _INTERNET_LEVELS = (socket.IPPROTO_IP, socket.IPPROTO_IPV6)
 
 CORE_SIZE = 4
-"""RLIMIT_CORE stays as it was set (sandbox/limits.py): to set it succeeds and does nothing. Codex sets it to 0 at start and ends if it
+"""RLIMIT_CORE stays as it was set before (wall.py): to set it succeeds and does nothing. Codex sets it to 0 at start and ends if it
 cannot; but with 0 a crash would still run what core_pattern names, outside and as root (core(5))."""
 
 FAMILIES = (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK)

@@ -7,7 +7,7 @@ Order matters, and is the same for every sandbox:
        are made, and would go on without it until then.)
     1. a session of its own; every inherited descriptor but its line to the launcher is closed; root is given up
     2. user and network namespace; the network that leads only to us; the sockets that the gate will serve
-    3. the seccomp program: from here on a connect(2) waits for the gate
+    3. core dumps off, and the seccomp program, which keeps that limit as it is: from here on a connect(2) waits for the gate
     4. report the sockets, wait for the word to start. So far nothing depends on what will run: the launcher keeps one child waiting here
     5. root only: attach the mounts of the workspace
     6. resource limits, which bubblewrap and all that it starts inherit
@@ -31,6 +31,9 @@ _IP_PKTINFO = 8
 _NETLINK_SOCK_DIAG = 4
 _BACKLOG = 512
 _HIGHEST_DESCRIPTOR = 1 << 20
+_CORE_SIZE = 1
+"""Bytes of a core file. With 0 none is written, but a program that core_pattern names is still run, outside and as root; 1, which is
+too small for any file, stops that too (core(5); fs/coredump.c)."""
 
 USERS = "make a user namespace"
 NETWORK = "make the network"
@@ -146,6 +149,9 @@ def _run(line: socket.socket, owner: tuple[int, int], *, drop: bool) -> NoReturn
         netlink.configure()
         sockets = _sockets()
         step = SECCOMP
+        _, most = resource.getrlimit(resource.RLIMIT_CORE)
+        if most != 0:
+            resource.setrlimit(resource.RLIMIT_CORE, (_CORE_SIZE, _CORE_SIZE))
         notify = seccomp.install()
         step = "report"
         channel.send(line, {"did": "prepared"}, [*(s.fileno() for s in sockets), notify])

@@ -9,7 +9,7 @@ UNLIMITED: Final = "unlimited"
 Amount = int | float | Literal["unlimited"] | None
 """None: nothing was said."""
 
-_SIZE = re.compile(r"([1-9]\d{0,14})([KMGT]?)(?:i?B)?", re.IGNORECASE)
+_SIZE = re.compile(r"([1-9][0-9]{0,14})([KMGT]?)(?:i?B)?", re.IGNORECASE)
 _FACTORS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _LEAST = {"pids": 16, "memory": 16 << 20, "cpus": 0, "file_size": 4 << 20, "open_files": 64}
 """Below these not even the walls are made: bubblewrap has a few processes and descriptors, and writes the certificates that are trusted."""
@@ -36,7 +36,7 @@ class Limits:
 
 
 def _count(text: str) -> int:
-    if not re.fullmatch(r"[1-9]\d{0,8}", text):
+    if not re.fullmatch(r"[1-9][0-9]{0,8}", text):
         raise ValueError("write a whole number, or unlimited")
     return int(text)
 
@@ -49,7 +49,7 @@ def _size(text: str) -> int:
 
 
 def _processors(text: str) -> float:
-    if not re.fullmatch(r"\d{1,4}(\.\d{1,2})?", text) or float(text) < 0.01:
+    if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,2})?", text) or float(text) < 0.01:
         raise ValueError("write a number of processors such as 2 or 0.5, or unlimited")
     return float(text)
 

@@ -13,9 +13,6 @@ from immure.model.limits import Limits
 DEFAULTS: Final = Limits(pids=4096, open_files=65536)
 """Enough for a parallel build of a large project or a browser, and too little for a fork bomb to take the machine with it."""
 
-_CORE: Final = 1
-"""Bytes of a core file. With 0 none is written, but a program that core_pattern names is still run, outside and as root; 1, which is
-too small for any, stops that too (core(5); fs/coredump.c)."""
 _PERIOD: Final = 100_000
 """Microseconds in which the share of processors is measured: the kernel's default for cpu.max."""
 
@@ -26,7 +23,7 @@ ResourceLimit = tuple[str, int | None, int, bool]
 def resource_limits(asked: Limits) -> list[ResourceLimit]:
     """What each process is started under. A default gives way to a host that allows less; what was asked for does not."""
     chosen = asked.over(DEFAULTS)
-    made: list[ResourceLimit] = [("CORE", _CORE, _CORE, False)]
+    made: list[ResourceLimit] = []
     for name, kernel_name in (("pids", "NPROC"), ("open_files", "NOFILE"), ("file_size", "FSIZE")):
         amount = chosen.number(name)
         if amount is not None:

@@ -27,10 +27,13 @@ def _read(path: str) -> str:
         return ""
 
 
-def _namespace_hint() -> str:
+def _namespace_hint(error: str) -> str:
+    """ENOSPC is what a limit on the number of namespaces is told as (namespaces(7))."""
     for path, forbidding, command in _SWITCHES:
         if _read(path) == forbidding:
             return f"as root: {command}"
+    if "No space left" in error:
+        return "as root: sysctl -w user.max_user_namespaces=15000 user.max_net_namespaces=15000"
     return "inside a container, allow it to create user namespaces (docker run --security-opt seccomp=unconfined …)"
 
 
@@ -45,11 +48,10 @@ def _limit_hint(error: str) -> str:
 def refusal(step: str, error: str) -> HostError:
     """The error for a failed step of the launcher (launcher/wall.py names them)."""
     if step == wall.USERS:
-        return HostError(f"this host forbids user namespaces ({error})", code="host.no-user-namespaces", hint=_namespace_hint())
+        return HostError(f"this host forbids user namespaces ({error})", code="host.no-user-namespaces", hint=_namespace_hint(error))
     if step == wall.NETWORK:
-        return HostError(
-            f"the sandbox's network cannot be made ({error})", code="host.no-network", hint="as root: modprobe nft_tproxy nf_tables"
-        )
+        hint = _namespace_hint(error) if "unshare" in error else "as root: modprobe nft_tproxy nf_tables"
+        return HostError(f"the sandbox's network cannot be made ({error})", code="host.no-network", hint=hint)
     if step == ownership.STEP:
         return HostError(
             f"a directory cannot be shown to the sandbox's own user id ({error})",
