@@ -23,8 +23,8 @@ from immure.config.settings import load_settings
 from immure.errors import ImmureError
 from immure.model import Binary, Caller, Deny
 from immure.providers import load_profile
+from immure.sandbox import protected
 from immure.sandbox.environment import CA_VARIABLES, PASSED
-from immure.sandbox.workspace import PROTECTED
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 LAUNCHES = ("run", "codex")
@@ -211,10 +211,10 @@ def known_policy_keys(text: str) -> set[str]:
 def test_every_key_of_the_settings_is_described(tmp_path: Any) -> None:
     page = "docs/reference/config.md"
     tables = known_keys("zzzzzz = 1", str(tmp_path))
-    assert tables == {"upstream", "codex"}
-    for table in tables:
-        header = "[[upstream]]" if table == "upstream" else f"[{table}]"
-        assert first_column(section(page, table)) == known_keys(f"{header}\nzzzzzz = 1", str(tmp_path))
+    assert tables == {"upstream", "codex", "workspace", "limits"}
+    for name in tables:
+        header = "[[upstream]]" if name == "upstream" else f"[{name}]"
+        assert first_column(section(page, name)) == known_keys(f"{header}\nzzzzzz = 1", str(tmp_path))
 
 
 def test_every_key_of_a_policy_is_described() -> None:
@@ -254,8 +254,18 @@ def test_every_variable_inside_is_described(kind: str) -> None:
     assert named == VARIABLES[kind]
 
 
-def test_every_protected_path_is_described() -> None:
-    assert first_column(section("docs/guide.md", "Work with git")) == set(PROTECTED)
+def table(page: str, heading: str) -> set[tuple[str, ...]]:
+    rows = [line.strip("| ").split(" | ") for line in section(page, heading).splitlines() if line.startswith("| `")]
+    return {tuple(cell.replace("`", "").strip() for cell in row) for row in rows}
+
+
+def test_every_protected_path_is_described_with_its_name_and_reason() -> None:
+    page = "docs/reference/protected.md"
+    for heading, paths in (("In the working tree", protected.WORKING_TREE), ("In git directories", protected.GIT_DIRECTORY)):
+        described = {row for row in table(page, heading) if len(row) == 3 and row[0] not in protected.NAMES}
+        assert described == {(one.path, one.name, one.reason) for one in paths}
+    assert first_column(section(page, "In git directories")) >= {"git-init", "git-hooks", "git-config", "git-nested"}
+    assert protected.NAMES - {one.name for one in (*protected.WORKING_TREE, *protected.GIT_DIRECTORY)} == {"git-init", "git-nested"}
 
 
 # ---------------------------------------------------------------- codes and statuses

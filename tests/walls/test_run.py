@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from far_side import EAR, OTHER_EAR
-from near_side import PATIENCE, assert_one_error, begun, call, ended, line, processes
+from near_side import PATIENCE, assert_one_error, begun, call, ended, line, make_repository, processes
 
 from immure.testing.household import Household, command
 from immure.testing.openai.service import FakeOpenAI
@@ -376,6 +376,66 @@ def test_what_is_yours_in_a_protected_place_stays(home: Household) -> None:
     (workspace / ".agents" / "skill.md").touch()
     assert call(home, "run", "--", "true").returncode == 0
     assert sorted(str(path.relative_to(workspace)) for path in workspace.rglob("*")) == [".agents", ".agents/skill.md", ".codex"]
+
+
+@pytest.mark.parametrize(("name", "path"), [("vscode", ".vscode/tasks.json"), ("envrc", ".envrc"), ("git-init", ".git/config")])
+def test_a_protected_path_is_lifted_by_its_name(name: str, path: str, home: Household) -> None:
+    script = f'mkdir -p "$(dirname {path})"; echo made > {path}'
+    assert call(home, "run", "--", "sh", "-c", script).returncode != 0
+    assert os.listdir(home.workspace) == []
+    assert call(home, "run", "--unprotect", name, "--", "sh", "-c", script).returncode == 0
+    assert (Path(home.workspace) / path).read_text() == "made\n"
+
+
+def test_the_settings_lift_too(home: Household) -> None:
+    settings = Path(home.immure_home) / "config" / "config.toml"
+    before = settings.read_text()
+    settings.write_text(before + '\n[workspace]\nunprotect = ["cargo"]\n')
+    try:
+        assert call(home, "run", "--", "mkdir", ".cargo").returncode == 0
+    finally:
+        settings.write_text(before)
+
+
+def test_a_repository_shown_beside_the_workspace_is_protected(home: Household, neighbour: Path) -> None:
+    subprocess.run(["git", "init", "--quiet", neighbour / "main"], check=True)
+    for shown in ("main", "main/.git"):
+        script = f"touch {neighbour}/main/.git/new && touch {neighbour}/main/.git/hooks/pre-commit"
+        result = call(home, "run", "--rw", str(neighbour / shown), "--", "sh", "-c", script)
+        assert (result.returncode, b"Read-only file system" in result.stderr) == (1, True)
+        assert (neighbour / "main" / ".git" / "new").exists()
+
+
+GIT = """
+set -e
+git add file
+git commit --quiet --message inside
+git switch --quiet --create branch
+git worktree add --quiet inner
+cd inner
+echo more > more
+git add more
+git commit --quiet --message 'in a working tree'
+cd ..
+git worktree remove inner
+git gc --quiet
+git submodule status
+git -C vendor/sub commit --quiet --allow-empty --message 'in a submodule'
+git -C nested commit --quiet --allow-empty --message 'in a nested repository'
+git log --format=%s
+"""
+
+
+def test_git_works_inside(home: Household) -> None:
+    workspace = Path(home.workspace)
+    make_repository(workspace)
+    (workspace / "file").write_text("new\n")
+    names = [f"GIT_{who}_{what}={value}" for who in ("AUTHOR", "COMMITTER") for what, value in (("NAME", "a"), ("EMAIL", "a@example.com"))]
+    result = call(home, "run", *(word for name in names for word in ("--env", name)), "--", "sh", "-c", GIT)
+    assert (result.returncode, result.stderr) == (0, b"")
+    assert result.stdout.decode().splitlines()[-2:] == ["inside", "first"]
+    status = subprocess.run(["git", "status", "--short", "--branch"], cwd=workspace, capture_output=True, text=True, check=True)
+    assert status.stdout.splitlines()[0] == "## branch"
 
 
 def test_the_python_that_runs_the_tests_is_not_the_one_inside(home: Household) -> None:
