@@ -13,7 +13,9 @@ from rounds import measure, report
 
 from immure import channel, interpreter
 from immure.launcher.ownership import staged
+from immure.model import Limits
 from immure.sandbox import environment, spec, system
+from immure.sandbox.limits import resource_limits
 from immure.sandbox.spec import Mount, Spec
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -39,7 +41,9 @@ class WallOnly:
         assert message.get("did") == "prepared", message
         data = [channel.memory_file("file", content) for content in self._data]
         start = {"do": "start", "id": "x", "program": system.bubblewrap(), "options": self._options, "command": self._command}
-        channel.send(self._channel, {**start, "data": len(data), "stage": self._stage, "umask": 0o022}, [*[self._null] * 3, *data])
+        start |= {"data": len(data), "stage": self._stage, "umask": 0o022}
+        start |= {"covers": [], "limits": resource_limits(Limits()), "group": {}}
+        channel.send(self._channel, start, [*[self._null] * 3, *data])
         message, _ = channel.receive(self._channel) or ({}, [])
         assert (message.get("did"), message.get("status")) == ("exited", 0), message
         for fd in (*data, *sockets):

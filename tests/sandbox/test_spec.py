@@ -39,7 +39,6 @@ def test_nothing_is_writable_but_what_says_so() -> None:
     assert writable == [
         ("/home/u/project", "/home/u/project"),
         ("/state/home", "/home/agent/.codex"),
-        ("/home/u/project/.git", "/home/u/project/.git"),
     ]
 
 
@@ -48,15 +47,17 @@ def test_what_covers_comes_after_what_it_covers() -> None:
     for below, above in [
         ("/etc/ssl", "/etc/ssl/certs/ca-certificates.crt"),
         ("/home/agent", "/home/agent/.codex"),
-        ("/home/u/project", "/home/u/project/.git"),
-        ("/home/u/project/.git", "/home/u/project/.git/hooks"),
     ]:
         assert order.index(below) < order.index(above)
 
 
+def test_protected_paths_are_mounted_before_in_their_order() -> None:
+    assert SPEC.covers() == [("/home/u/project/.git", True), ("/home/u/project/.git/hooks", False)]
+    assert SPEC.covers(lambda index: f"/staged/{index}") == [("/staged/0/.git", True), ("/staged/0/.git/hooks", False)]
+
+
 def test_what_is_deeper_comes_after_what_it_lies_in_however_it_was_named() -> None:
-    mounts = (Mount.same("/w/part/deep"), Mount.same("/w", writable=True))
-    spec = replace(SPEC, mounts=mounts, protected=(Mount.same("/w/part", writable=True),), system=())
+    spec = replace(SPEC, mounts=(Mount.same("/w/part/deep"), Mount.same("/w", writable=True), Mount.same("/w/part")), system=())
     order = [group[-1] for group in groups(spec) if group[0] in ("--bind", "--ro-bind")]
     assert order == ["/w", "/w/part", "/w/part/deep"]
 
@@ -83,7 +84,6 @@ def test_files_are_passed_as_data() -> None:
 def test_staged_mounts_and_what_lies_within_them_come_from_the_stage() -> None:
     found = groups(SPEC, staged=True)
     assert ("--bind", "/staged/0", "/home/u/project") in found
-    assert ("--ro-bind", "/staged/0/.git/hooks", "/home/u/project/.git/hooks") in found
     assert ("--bind", "/staged/1", "/home/agent/.codex") in found
     assert ("--ro-bind", "/usr", "/usr") in found
 

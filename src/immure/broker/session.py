@@ -144,7 +144,8 @@ class Session:
         self._go_on()
         self.provision.serve(self._gate, self._trail.writer, sockets)
         complete = replace(plan.spec, files=plan.system.files(certificate))
-        options, command, data = spec.bubblewrap(complete, staged if self._house.uid is not None else None)
+        place = staged if self._house.uid is not None else None
+        options, command, data = spec.bubblewrap(complete, place)
         stage = [mount.source for mount in plan.spec.mounts]
         with standard_streams(self._streams, self._request.terminal, self._house.uid, self._client) as streams:
             launcher.start(
@@ -155,6 +156,7 @@ class Session:
                 data,
                 streams=streams,
                 stage=stage,
+                covers=plan.spec.covers(place),
                 umask=self._request.umask,
                 limits=plan.limits,
             )

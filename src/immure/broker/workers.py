@@ -77,13 +77,15 @@ class Launcher:
         *,
         streams: Sequence[int],
         stage: Sequence[str],
+        covers: Sequence[tuple[str, bool]],
         umask: int,
         limits: Limits,
     ) -> None:
-        """Run bubblewrap in it, with `data` as what the numbers among its options stand for. `stage` are the paths that root maps."""
+        """Run bubblewrap in it, with `data` as what the numbers among its options stand for. `stage` are the paths that root maps,
+        `covers` those that are mounted over themselves, and whether writable."""
         files = [channel.memory_file("file", content) for content in data]
         message: channel.Message = {"do": "start", "id": identifier, "program": bubblewrap, "options": options, "command": command}
-        message |= {"limits": resource_limits(limits), "group": control_group(limits)}
+        message |= {"covers": list(covers), "limits": resource_limits(limits), "group": control_group(limits)}
         self._line.send({**message, "data": len(files), "stage": list(stage), "umask": umask}, [*streams, *files])
         close_all(files)
 

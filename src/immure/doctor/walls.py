@@ -126,7 +126,7 @@ def _start(line: socket.socket, bubblewrap: str, command: Sequence[str]) -> list
     said, nowhere = channel.memory_file("said", b""), os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     files = [channel.memory_file("file", content) for content in data]
     message = {"do": "start", "program": bubblewrap, "options": options, "command": words, "data": len(files), "umask": 0o022}
-    channel.send(line, {**message, "limits": resource_limits(Limits())}, [nowhere, nowhere, said, *files])
+    channel.send(line, {**message, "covers": [], "limits": resource_limits(Limits())}, [nowhere, nowhere, said, *files])
     return [said, nowhere, *files]
 
 

@@ -21,10 +21,12 @@ _SYS_MOUNT_SETATTR = 442
 _AT_FDCWD = -100
 _AT_RECURSIVE = 0x8000
 _AT_EMPTY_PATH = 0x1000
+_AT_SYMLINK_NOFOLLOW = 0x100
 _OPEN_TREE_CLONE = 1
 _OPEN_TREE_CLOEXEC = os.O_CLOEXEC
 _MOVE_MOUNT_F_EMPTY_PATH = 4
 _MOUNT_ATTR_IDMAP = 0x00100000
+_MOUNT_ATTR_RDONLY = 1
 _MS_REC = 0x4000
 _MS_PRIVATE = 1 << 18
 _MS_NOSUID = 2
@@ -103,9 +105,9 @@ def mount_tmpfs(target: str) -> None:
     _mount("tmpfs", target, "tmpfs", _MS_NOSUID | _MS_NODEV, "mode=0755")
 
 
-def clone_mount(path: str, *, recursive: bool) -> int:
-    """A detached copy of the mount at `path` (open_tree(2)), as a descriptor."""
-    flags = _OPEN_TREE_CLONE | _OPEN_TREE_CLOEXEC | (_AT_RECURSIVE if recursive else 0)
+def clone_mount(path: str, *, recursive: bool, follow: bool = True) -> int:
+    """A detached copy of the mount at `path` (open_tree(2)), as a descriptor; unless `follow`, of a link itself."""
+    flags = _OPEN_TREE_CLONE | _OPEN_TREE_CLOEXEC | (_AT_RECURSIVE if recursive else 0) | (0 if follow else _AT_SYMLINK_NOFOLLOW)
     return syscall(f"open_tree {path}", _SYS_OPEN_TREE, _AT_FDCWD, os.fsencode(path), flags)
 
 
@@ -114,6 +116,12 @@ def map_mount(mount: int, user_namespace: int, path: str, *, recursive: bool) ->
     attributes = struct.pack("=QQQQ", _MOUNT_ATTR_IDMAP, 0, 0, user_namespace)
     flags = _AT_EMPTY_PATH | (_AT_RECURSIVE if recursive else 0)
     syscall(f"mount_setattr {path}", _SYS_MOUNT_SETATTR, mount, b"", flags, attributes, len(attributes))
+
+
+def make_read_only(mount: int, path: str) -> None:
+    """A detached mount of `path`, with what is mounted in it (mount_setattr(2), Linux 5.12)."""
+    attributes = struct.pack("=QQQQ", _MOUNT_ATTR_RDONLY, 0, 0, 0)
+    syscall(f"mount_setattr {path}", _SYS_MOUNT_SETATTR, mount, b"", _AT_EMPTY_PATH | _AT_RECURSIVE, attributes, len(attributes))
 
 
 def attach_mount(mount: int, target: str) -> None:

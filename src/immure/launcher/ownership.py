@@ -95,9 +95,7 @@ def _identity_map(file_uid: int, file_gid: int, uid: int) -> int:
 
 
 def attach(mounts: Sequence[int]) -> None:
-    """Put each mount at its `staged` place, in a new mount namespace of the calling process."""
-    kernel.unshare(kernel.CLONE_NEWNS)
-    kernel.make_mounts_private()
+    """Put each mount at its `staged` place, in the calling process's own mount namespace."""
     kernel.mount_tmpfs(STAGE)
     for index, mount in enumerate(mounts):
         target = staged(index)

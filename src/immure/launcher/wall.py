@@ -9,7 +9,7 @@ Order matters, and is the same for every sandbox:
     2. user and network namespace; the network that leads only to us; the sockets that the gate will serve
     3. core dumps off, and the seccomp program, which keeps that limit as it is: from here on a connect(2) waits for the gate
     4. report the sockets, wait for the word to start. So far nothing depends on what will run: the launcher keeps one child waiting here
-    5. root only: attach the mounts of the workspace
+    5. a mount namespace; root only: attach the mounts of the workspace; mounts over the protected paths
     6. resource limits, which bubblewrap and all that it starts inherit
     7. exec bubblewrap with an empty environment: the environment of its own pid 1 can be read inside
 
@@ -24,7 +24,7 @@ import socket
 from typing import NoReturn
 
 from immure import channel
-from immure.launcher import kernel, netlink, ownership, seccomp
+from immure.launcher import covers, kernel, netlink, ownership, seccomp
 
 _IP_TRANSPARENT, _IPV6_TRANSPARENT = 19, 75
 _IP_PKTINFO = 8
@@ -163,9 +163,13 @@ def _run(line: socket.socket, owner: tuple[int, int], *, drop: bool) -> NoReturn
             os._exit(0)
         message, descriptors = received
         streams, data, mounts = descriptors[:3], descriptors[3 : 3 + message["data"]], descriptors[3 + message["data"] :]
+        step = "attach the workspace"
+        kernel.unshare(kernel.CLONE_NEWNS)
+        kernel.make_mounts_private()
         if mounts:
-            step = "attach the workspace"
             ownership.attach(mounts)
+        step = covers.STEP
+        covers.cover(message["covers"])
         step = LIMITS
         _limit(message["limits"])
         step = "run bubblewrap"

@@ -1,8 +1,8 @@
 """A sandbox as a value, and its translation into bubblewrap options. [pure]
 
 Rules: what is not named here is absent inside. Nothing of the host is writable but what a `Mount` says. Later mounts cover earlier
-ones, so the order is: system, private directories, made files, the user's directories and the protected paths within them, of these
-what is deeper after what it lies in, and at last what is hidden.
+ones, so the order is: system, private directories, made files, the user's directories, of these what is deeper after what it lies in,
+and at last what is hidden. Protected paths come with the directory that they lie in: they are mounted before (launcher/covers.py).
 """
 
 import posixpath
@@ -46,8 +46,8 @@ class Spec:
 
     `system` are read-only mounts of the operating system, `links` symbolic links (target, path), `files` read-only files by path:
     those of /etc are all that it holds, the others cover what is mounted there. `mounts` are the user's directories, `protected`
-    mounts that lie within one of these; `hidden` are files, `closed` directories within them that cannot be read. `terminal`: whether
-    there is one among the standard streams, `is_typed`: whether stdin is it.
+    mounts that lie within one of these, which are made first and come along with it; `hidden` are files, `closed` directories within
+    them that cannot be read. `terminal`: whether there is one among the standard streams, `is_typed`: whether stdin is it.
     """
 
     command: tuple[str, ...]
@@ -66,7 +66,11 @@ class Spec:
     @property
     def shown(self) -> tuple[Mount, ...]:
         """The mounts of the user's directories in the order in which they are made."""
-        return tuple(sorted((*self.mounts, *self.protected), key=lambda mount: mount.target.count("/")))
+        return tuple(sorted(self.mounts, key=lambda mount: mount.target.count("/")))
+
+    def covers(self, staged: Callable[[int], str] | None = None) -> list[tuple[str, bool]]:
+        """What is mounted over itself before bubblewrap runs, parents first, and whether it stays writable."""
+        return [(_found(self, mount.source, staged), mount.writable) for mount in self.protected]
 
     def host_path(self, inside: str) -> str | None:
         """The host path behind an absolute path inside, or None where there is none: the mount that covers it last decides."""
@@ -85,14 +89,6 @@ def bubblewrap(spec: Spec, staged: Callable[[int], str] | None = None) -> tuple[
     With `staged`, the source of `mounts[i]` is found at `staged(i)` instead of at its own path.
     """
     data = [spec.files[path] for path in spec.files]
-    sources = {mount.source: staged(index) for index, mount in enumerate(spec.mounts)} if staged else {}
-
-    def found(source: str) -> str:
-        for root in sorted(sources, key=len, reverse=True):
-            if source == root or source.startswith(root + "/"):
-                return sources[root] + source[len(root) :]
-        return source
-
     options: list[str | int] = ["--unshare-user", "--uid", str(AGENT_ID), "--gid", str(AGENT_ID)]
     options += ["--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try", "--hostname", HOSTNAME, "--die-with-parent"]
     if not spec.terminal:
@@ -109,7 +105,7 @@ def bubblewrap(spec: Spec, staged: Callable[[int], str] | None = None) -> tuple[
         options += ["--perms", "0444", "--file" if posixpath.dirname(path) == _ETC else "--ro-bind-data", index, path]
     options += ["--remount-ro", _ETC]
     for mount in spec.shown:
-        options += ["--bind" if mount.writable else "--ro-bind", found(mount.source), mount.target]
+        options += ["--bind" if mount.writable else "--ro-bind", _found(spec, mount.source, staged), mount.target]
     for path in spec.hidden:
         options += ["--ro-bind", "/dev/null", path]  # no device there, since --ro-bind mounts with nodev: it is empty, and open(2) fails
     for path in spec.closed:
@@ -118,6 +114,14 @@ def bubblewrap(spec: Spec, staged: Callable[[int], str] | None = None) -> tuple[
     for name, value in spec.environment.items():
         options += ["--setenv", name, value]
     return options, [*_session(spec), *spec.command], data
+
+
+def _found(spec: Spec, source: str, staged: Callable[[int], str] | None) -> str:
+    sources = {mount.source: staged(index) for index, mount in enumerate(spec.mounts)} if staged else {}
+    for root in sorted(sources, key=len, reverse=True):
+        if source == root or source.startswith(root + "/"):
+            return sources[root] + source[len(root) :]
+    return source
 
 
 def _session(spec: Spec) -> list[str]:
