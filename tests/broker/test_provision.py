@@ -27,6 +27,7 @@ from immure.broker.plan import Plan
 from immure.broker.provision import Provision
 from immure.config.settings import Settings
 from immure.errors import ImmureError
+from immure.model import Limits
 from immure.paths import Paths
 from immure.sandbox import Spec
 from immure.sandbox.system import System
@@ -348,7 +349,9 @@ def plan(directory: Path) -> Plan:
     )
     spec = Spec(command=("true",), environment={}, directory="/", terminal=False)
     host = System(mounts=(), links=(), copied={}, bundles=(), roots=b"")
-    return Plan(spec=spec, needed=(), home=f"{directory}/home", system=host, around=around, rules=(), attachments=(attachment(),))
+    return Plan(
+        spec=spec, needed=(), home=f"{directory}/home", limits=Limits(), system=host, around=around, rules=(), attachments=(attachment(),)
+    )
 
 
 def test_a_gate_that_does_not_take_what_it_is_told_ends_its_sandbox(tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ INVENTORY = {
     "/var": {"tmp"},
     "/var/tmp": set(),
     "/home": {"agent"},
-    "/home/agent": set(),
+    "/home/agent": {".codex"},
     "/dev": set("console core fd full null ptmx pts random shm stderr stdin stdout tty urandom zero".split()),
     "/dev/shm": set(),
 }
