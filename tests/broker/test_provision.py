@@ -346,6 +346,7 @@ def plan(directory: Path) -> Plan:
         settings=Settings(),
         logins=lambda _: Logins(None, (), lambda _: None),  # type: ignore[arg-type]
         say=lambda _: None,
+        sandbox="sb-1",
     )
     spec = Spec(command=("true",), environment={}, directory="/", terminal=False)
     host = System(mounts=(), links=(), copied={}, bundles=(), roots=b"")

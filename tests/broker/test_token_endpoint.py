@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from token_server import send
 
-from immure.broker.token_endpoint import answer
+from immure.broker.token_endpoint import Held, answer
 from immure.providers.oauth import claims
 from immure.vault import Vault
 
@@ -47,7 +47,8 @@ FAILURES = [
 
 def ask(machine, login, body, *, path="/oauth/token", method="POST", placeholders=PLACEHOLDERS):
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    told = answer(machine.logins(), login, placeholders, method=method, path=path, body=raw, sandbox="s1")
+    held = Held(login=login, placeholders=placeholders)
+    told = answer(machine.logins(), held, method=method, path=path, body=raw, sandbox="s1")
     assert b"fake" not in told.body
     assert b"acct-0" not in told.body
     assert told.headers == (("content-type", "application/json"), ("cache-control", "no-store"))
@@ -75,7 +76,7 @@ def test_a_refresh_renews_outside_and_answers_with_the_same_placeholders(machine
     assert claims(tokens["id_token"])["https://api.openai.com/auth"]["chatgpt_account_id"] == "immure-acct-x"
     assert claims(tokens["id_token"])["email"] == "ann@example.com"
     assert sorted(tokens) == ["access_token", "id_token", "refresh_token"]
-    assert told.login.secrets["access_token"].reveal() == "fake-at-0001"
+    assert told.held.login.secrets["access_token"].reveal() == "fake-at-0001"
     assert json.loads(server.seen[0][3])["refresh_token"] == "fake-rt-0000"
 
 
@@ -97,7 +98,7 @@ def test_ten_sandboxes_that_ask_in_the_same_second_cost_one_request(machine, ser
     with ThreadPoolExecutor(10) as pool:
         told = list(pool.map(sandbox, range(10)))
     assert [(one.status, json.loads(one.body)["access_token"]) for one in told] == [(200, f"immure-at-x{n}") for n in range(10)]
-    assert {one.login.secrets["access_token"].reveal() for one in told} == {"fake-at-0001"}
+    assert {one.held.login.secrets["access_token"].reveal() for one in told} == {"fake-at-0001"}
     assert len(server.seen) == 1
 
 
@@ -115,7 +116,7 @@ def test_two_sandboxes_of_one_login_cost_one_request(machine, server, login) -> 
     first = ask(machine, login, GRANT)
     other = {name: placeholder + "y" for name, placeholder in PLACEHOLDERS.items()}
     second = ask(machine, login, GRANT | {"refresh_token": "immure-rt-xy"}, placeholders=other)
-    assert second.login == first.login
+    assert second.held.login == first.held.login
     assert json.loads(second.body)["access_token"] == "immure-at-xy"
     assert len(server.seen) == 1
 
@@ -124,7 +125,7 @@ def test_two_sandboxes_of_one_login_cost_one_request(machine, server, login) -> 
 def test_what_is_not_this_sandboxs_own_refresh_is_refused(machine, server, login, body, status, code) -> None:
     told = ask(machine, login, body)
     assert refusal(told) == (status, code)
-    assert told.login == login
+    assert told.held.login == login
     assert not server.seen
     assert machine.activities == ["imported", "refresh-failed"]
 
@@ -151,13 +152,28 @@ def test_a_vault_that_cannot_be_used_is_told_without_its_path(machine, login, tm
     assert b"tampered" in machine.trail[-1]
 
 
-def test_a_revocation_ends_nothing_outside(machine, server, login) -> None:
+def test_a_revocation_ends_the_login_in_this_sandbox_and_nothing_outside(machine, server, login) -> None:
     before = machine.record
     told = ask(machine, login, {"token": "immure-rt-x", "token_type_hint": "refresh_token"}, path="/oauth/revoke")
-    assert (told.status, told.body) == (200, b"{}")
+    assert (told.status, told.body, told.held) == (200, b"{}", Held(login=None, placeholders={}))
     assert machine.record == before
     assert not server.seen
     assert machine.activities == ["imported", "revoked-locally"]
+
+
+@pytest.mark.parametrize("token", ["immure-rt-of-another-sandbox", "fake-rt-0000", None, 7, ["immure-rt-x"]])
+def test_a_revocation_of_anything_else_is_answered_and_changes_nothing(machine, login, token) -> None:
+    told = ask(machine, login, {"token": token}, path="/oauth/revoke")
+    assert (told.status, told.held.login) == (200, login)
+    assert machine.activities == ["imported"]
+
+
+@pytest.mark.parametrize("body", [GRANT, {"token": "immure-rt-x"}])
+def test_a_sandbox_that_has_signed_out_has_nothing(machine, server, body) -> None:
+    told = ask(machine, None, body, placeholders={})
+    assert refusal(told) == ((401, "refresh_token_invalidated") if "grant_type" in body else (400, "invalid_request"))
+    assert told.held.login is None
+    assert not server.seen
 
 
 @pytest.mark.parametrize(

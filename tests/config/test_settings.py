@@ -37,7 +37,7 @@ def config(tmp_path: Path) -> Path:
 def test_no_file_and_an_empty_file_are_the_defaults(config: Path) -> None:
     assert load_settings(str(config)) == Settings()
     config.write_text("# nothing yet\n")
-    assert load_settings(str(config)) == Settings(upstreams=(), telemetry=False)
+    assert load_settings(str(config)) == Settings(upstreams=(), telemetry=False, sign_in_inside="ask")
 
 
 def test_everything_that_can_be_said(config: Path, certificate_and_key: tuple[str, str]) -> None:
@@ -55,6 +55,7 @@ def test_everything_that_can_be_said(config: Path, certificate_and_key: tuple[st
 
         [codex]
         telemetry = true
+        sign_in_inside = "always"
 
         [workspace]
         hide = [".env", "*.pem"]
@@ -72,6 +73,7 @@ def test_everything_that_can_be_said(config: Path, certificate_and_key: tuple[st
             Upstream(host="chatgpt.com", address="::1", port=443, ca_pem=None),
         ),
         telemetry=True,
+        sign_in_inside="always",
         hide=(".env", "*.pem"),
         unprotect=("vscode",),
         limits=Limits(pids=100, memory=4 << 30, cpus=1.5, file_size=UNLIMITED),
@@ -96,6 +98,12 @@ MISTAKES = {
     "a key of nothing known": ("zzz = 1\n", "zzz: unknown key", "known keys: upstream, codex, workspace, limits"),
     "an unknown key of an upstream": (UPSTREAM + "port = 1\n", "upstream 1: port: unknown key", "known keys: host, address, ca"),
     "a text for a truth": ('[codex]\ntelemetry = "no"\n', "codex: telemetry: not true or false: 'no'", "give true or false"),
+    "a word that is none of them": (
+        '[codex]\nsign_in_inside = "yes"\n',
+        "codex: sign_in_inside: not one of",
+        'give one of "always", "ask", "never"',
+    ),
+    "a truth for a word": ("[codex]\nsign_in_inside = true\n", "sign_in_inside: not one of", 'give one of "always"'),
     "a number for a truth": ("[codex]\ntelemetry = 0\n", "telemetry: not true or false", "give true or false"),
     "a text for texts": ('[workspace]\nhide = ".env"\n', "workspace: hide: not an array of texts: '.env'", "an array"),
     "a number among texts": ("[workspace]\nhide = [1]\n", "workspace: hide: not a text: 1", "quotes"),

@@ -143,6 +143,8 @@ def test_the_issuer_is_never_reached() -> None:
     assert {(str(v.endpoint), v.method, v.path) for v in virtual} == {
         ("auth.openai.com:443", "POST", "/oauth/token"),
         ("auth.openai.com:443", "POST", "/oauth/revoke"),
+        ("auth.openai.com:443", "POST", "/api/accounts/deviceauth/usercode"),
+        ("auth.openai.com:443", "POST", "/api/accounts/deviceauth/token"),
         ("auth.openai.com:443", "GET", "/api/accounts/v1/user-auth-credential/whoami"),
     }
 

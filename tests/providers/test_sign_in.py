@@ -105,6 +105,34 @@ def test_anything_less_is_no_login(status, answer) -> None:
     assert "fake" not in caught.value.render()
 
 
+def test_an_api_key_is_asked_for_as_codex_does() -> None:
+    form = parse_qs(sign_in.key_request(Secret("e30.e30.c2ln")).decode())
+    assert {name: value for name, [value] in form.items()} == {
+        "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
+        "client_id": sign_in.CLIENT_ID,
+        "requested_token": "openai-api-key",
+        "subject_token": "e30.e30.c2ln",
+        "subject_token_type": "urn:ietf:params:oauth:token-type:id_token",
+    }
+
+
+@pytest.mark.parametrize(
+    ("status", "answer", "key"),
+    [
+        (200, {"access_token": "fake-key-0000"}, Secret("fake-key-0000")),
+        (401, {"access_token": "fake-key-0000"}, None),
+        (200, {"access_token": "short"}, None),
+        (200, {"access_token": "x" * 20_000}, None),
+        (200, {"access_token": "fake-key-\n0000"}, None),
+        (200, {"access_token": 7}, None),
+        (200, {}, None),
+        (200, [], None),
+    ],
+)
+def test_an_api_key_is_one_or_none(status, answer, key) -> None:
+    assert sign_in.key_in(status, json.dumps(answer).encode()) == key
+
+
 @pytest.mark.parametrize(("given_interval", "interval"), [("1", 1), (5, 5), ("x", 5), (None, 5), (0, 1), (-3, 1), (1e9, 60), ("nan", 1)])
 def test_a_device_is_told_a_code_and_how_often_to_ask(given_interval, interval) -> None:
     answer = {"device_auth_id": "fake-device", "user_code": "ABCD-12345", "interval": given_interval}

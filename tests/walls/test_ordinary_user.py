@@ -3,11 +3,13 @@
 An ordinary user's sandbox runs under the user's own id, so here the walls alone stand between a program and the user's files.
 """
 
+import errno
 import json
 import os
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -32,6 +34,7 @@ from far_side import EAR, listeners
 from near_side import PATIENCE, call, children, command_line, line, make_repository
 
 import immure
+from immure import channel
 from immure.testing.household import Household, command
 from immure.testing.openai.scenario import Say, Script, Shell
 from immure.testing.openai.service import FakeOpenAI
@@ -67,6 +70,15 @@ class OrdinaryUser:
             input=data,
             capture_output=True,
             timeout=PATIENCE,
+            **self.identity,  # type: ignore[call-overload]
+        )
+
+    def start_program(self, words: list[str], *, pass_fds: list[int], environment: dict[str, str]) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            words,
+            cwd=self.home.workspace,
+            env={**self.home.environment, **environment},
+            pass_fds=pass_fds,
             **self.identity,  # type: ignore[call-overload]
         )
 
@@ -247,6 +259,39 @@ def begun_by(user: OrdinaryUser, *words: str) -> Iterator[subprocess.Popen[bytes
             yield program
         finally:
             program.kill()
+
+
+def test_a_connection_into_a_sandbox_is_made_with_a_socket_of_its_network(user: OrdinaryUser) -> None:
+    """The launcher enters the namespaces of its own child, which for an ordinary user takes the rights of that child's user namespace."""
+    ours, theirs = channel.pair()
+    packages = next((Path(user.program).parent.parent / "lib").glob("python*/site-packages"))
+    words = [str(Path(user.program).parent / "python"), "-m", "immure.launcher.__main__", str(theirs.fileno())]
+    launcher = user.start_program(words, pass_fds=[theirs.fileno()], environment={"PYTHONPATH": str(packages)})
+    with launcher, ours, theirs:
+        theirs.close()
+        ours.settimeout(PATIENCE)
+        channel.send(ours, {"do": "prepare", "id": "sb-1"})
+        prepared, sockets = received(ours)
+        channel.send(ours, {"do": "socket", "id": "sb-1"})
+        made, (descriptor,) = received(ours)
+        channel.send(ours, {"do": "socket", "id": "sb-2"})
+        assert received(ours) == ({"did": "socket", "id": "sb-2"}, [])
+        assert (prepared["did"], made) == ("prepared", {"did": "socket", "id": "sb-1"})
+        with socket.socket(fileno=sockets[0]) as listener, socket.socket(fileno=descriptor) as inside, socket.socket() as outside:
+            address = "127.0.0.1", listener.getsockname()[1]
+            inside.settimeout(PATIENCE)
+            inside.connect(address)
+            listener.accept()[0].close()
+            assert outside.connect_ex(address) == errno.ECONNREFUSED, "the control: on the host nobody listens there"
+        for other in sockets[1:]:
+            os.close(other)
+        ours.close()
+
+
+def received(line: socket.socket) -> tuple[channel.Message, list[int]]:
+    answer = channel.receive(line)
+    assert answer is not None
+    return answer
 
 
 def is_readable(path: Path) -> bool:

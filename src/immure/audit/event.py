@@ -32,6 +32,8 @@ LoginActivity = Literal[
     "signed-out",
     "attached",
     "detached",
+    "sign-in-asked",
+    "sign-in-refused",
 ]
 
 _HEAD = (
@@ -67,6 +69,8 @@ _LOGIN_ACTIVITIES: dict[LoginActivity, tuple[int, int]] = {
     "signed-out": (_LOGOFF, _SUCCESS),
     "attached": (_OTHER, _SUCCESS),
     "detached": (_OTHER, _SUCCESS),
+    "sign-in-asked": (_OTHER, _SUCCESS),
+    "sign-in-refused": (_LOGON, _FAILURE),
 }
 
 

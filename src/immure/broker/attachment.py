@@ -8,12 +8,16 @@ import platform
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
 from immure.agents import codex
+from immure.agents.codex.command import LoginCommand, Way
 from immure.agents.codex.config_file import FILE as CONFIG
+from immure.broker.desk import Desk
+from immure.broker.issuer import Issuer
 from immure.broker.login import Logins
+from immure.broker.token_endpoint import Held
 from immure.config.settings import Settings
 from immure.errors import UsageError
 from immure.gate.grants import VirtualEndpoint
@@ -31,12 +35,14 @@ Say = Callable[[str], None]
 class Attachment:
     """`program` is the agent's; `variables` go into the environment.
 
+    `login` is None, and there are no placeholders, as long as nobody has signed in.
+
     `files` are for the agent's home, and of these `settings` are the agent's own once they are there; `kept` are directories that must
     exist and stay.
     """
 
     profile: Profile
-    login: Login
+    login: Login | None
     placeholders: Mapping[str, str]
     binaries: tuple[Binary, ...]
     program: codex.Program
@@ -52,12 +58,26 @@ class Attachment:
         return replace(self, login=login)
 
     @property
+    def held(self) -> Held:
+        return Held(login=self.login, placeholders=self.placeholders)
+
+    def holding(self, held: Held) -> "Attachment":
+        """With another login, or none, behind other placeholders."""
+        return replace(self, login=held.login, placeholders=held.placeholders)
+
+    @property
+    def shown_secret(self) -> str:
+        """What Codex gets to read in place of a secret that was given on standard input."""
+        assert self.login is not None
+        return self.placeholders[self.login.kind]
+
+    @property
     def rules(self) -> tuple[Rule, ...]:
         return self.profile.rules(self.login, self.binaries, self.switches)
 
     @property
     def credentials(self) -> tuple[Credential, ...]:
-        return self.profile.credentials(self.login, self.placeholders, self.binaries)
+        return () if self.login is None else self.profile.credentials(self.login, self.placeholders, self.binaries)
 
     @property
     def virtual(self) -> tuple[VirtualEndpoint, ...]:
@@ -72,7 +92,8 @@ class Surroundings:
     """Where a provider is attached: the caller's environment, the real path of the workspace.
 
     `logins(say)` opens the vault, which a sandbox without a provider does not need. For a sandbox that runs, `shown` is what it shows,
-    and `program` the agent's program as it was found before, if it was.
+    and `program` the agent's program as it was found before, if it was. For one that is being made, `doing` is what the command line does
+    to the login of the agent, if that is what it is for, and `given` the secret that it brought on its standard input.
     """
 
     environment: Mapping[str, str]
@@ -81,8 +102,11 @@ class Surroundings:
     settings: Settings
     logins: Callable[[Say], Logins]
     say: Say
+    sandbox: str
     shown: Spec | None = None
     program: codex.Program | None = None
+    doing: LoginCommand | None = None
+    given: str | None = field(default=None, repr=False)
 
 
 def home(directory: str) -> Mount:
@@ -107,13 +131,14 @@ def _codex(around: Surroundings) -> Attachment:
             hint="start the sandbox with it: immure run --provider codex -- COMMAND",
         )
     codex_home = codex_home_of(around.environment)
-    login = around.logins(around.say).open(codex_home, lambda sentence: around.say(f"immure: {sentence}\n"))
-    placeholders = profile.placeholders(login, secrets.token_bytes)
+    login = _codex_login(around, codex_home)
+    placeholders = profile.placeholders(login, secrets.token_bytes) if login is not None else {}
+    signed_in = around.given is None  # else Codex writes its file itself, from what it is given
     staged = codex.stage(
         codex_home,
-        secrets=login.secrets,
-        claims=login.claims,
-        placeholders=placeholders,
+        secrets=login.secrets if login is not None else {},
+        claims=login.claims if login is not None else {},
+        placeholders=placeholders if signed_in else {},
         now=time.time(),
         telemetry=around.settings.telemetry,
     )
@@ -139,6 +164,39 @@ def _codex(around: Surroundings) -> Attachment:
         kept=(sessions,),
         switches=("telemetry",) if around.settings.telemetry else (),
     )
+
+
+def _codex_login(around: Surroundings, codex_home: str) -> Login | None:
+    """The login to begin with; none for a command that is about to make one, and where none is needed."""
+
+    def say(sentence: str) -> None:
+        around.say(f"immure: {sentence}\n")
+
+    logins = around.logins(around.say)
+    verb = around.doing.verb if around.doing is not None else ""
+    if around.doing is not None and around.given is not None:
+        return _given_login(around, logins, around.doing.way, around.given, say)
+    if verb == "login":
+        return None
+    if verb == "logout":
+        say("`codex logout` ends the login in this sandbox; `immure logout` ends yours.")
+    try:
+        return logins.open(codex_home, say)
+    except UsageError as error:
+        if error.code not in ("login.missing", "login.ended") or not (verb or around.settings.sign_in_inside == "always"):
+            raise
+        if not verb:
+            say(f"{error.what}. Codex starts signed out.")
+        return None
+
+
+def _given_login(around: Surroundings, logins: Logins, way: Way | None, text: str, say: Say) -> Login:
+    desk = Desk(Issuer(around.settings.upstreams), say)
+    lineage = desk.by_api_key(text) if way == "api_key" else desk.by_access_token(text)
+    name = logins.sign_in(lineage, sandbox=around.sandbox)
+    for sentence in logins.announcement(name, codex_home_of(around.environment)):
+        say(sentence)
+    return lineage.login(name)
 
 
 def codex_home_of(environment: Mapping[str, str]) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from immure.broker import login_name
 from immure.broker.attachment import Attachment
 from immure.broker.login_failure import LoginEnded
+from immure.broker.token_endpoint import Held
 from immure.errors import UsageError
 from immure.gate.grants import Grants, Withdrawal
 from immure.policy import Rule
@@ -31,8 +32,8 @@ class Attachments:
 
     @property
     def states(self) -> dict[str, str]:
-        """By provider: `ready`, or what became of its login (`removed`, `replaced`)."""
-        return {provider: self._lost[provider].cause if provider in self._lost else "ready" for provider in self._attached}
+        """By provider: `ready`, or what became of its login (`removed`, `replaced`, or `signed out` inside)."""
+        return {provider: self._state(attachment) for provider, attachment in self._attached.items()}
 
     def get(self, provider: str) -> Attachment | None:
         return self._attached.get(provider)
@@ -43,7 +44,7 @@ class Attachments:
 
     def may_add(self, provider: str) -> None:
         """Raises UsageError if there is an attachment that works."""
-        if provider in self._attached and provider not in self._lost:
+        if self.states.get(provider) == "ready":
             raise UsageError(
                 f"{provider} is attached to {self._sandbox} already",
                 code="provider.attached",
@@ -77,7 +78,19 @@ class Attachments:
             self._lost[provider] = now
             return lost is None or lost.cause != now.cause
         self._attached[provider] = attachment.running_on(now)
-        return lost is not None or now.secrets != attachment.login.secrets
+        return lost is not None or attachment.login is None or now.secrets != attachment.login.secrets
+
+    def hold(self, attachment: Attachment, now: Held) -> bool:
+        """The agent has signed in or out; whether that changes anything. One that was detached or attached anew meanwhile stays so."""
+        provider = attachment.profile.name
+        present = self._attached.get(provider)
+        if present is None or present.placeholders is not attachment.placeholders or now.placeholders is attachment.placeholders:
+            return False
+        if present.placeholders:
+            self._former[provider] = present
+        self._lost.pop(provider, None)
+        self._attached[provider] = present.holding(now)
+        return True
 
     def grants(self, rules: tuple[Rule, ...]) -> Grants:
         """What the gate is to go by: the user's own `rules`, and what is attached."""
@@ -91,11 +104,19 @@ class Attachments:
 
     def _former_withdrawal(self, provider: str) -> Withdrawal:
         former = self._former[provider]
-        if provider in self._attached:
+        present = self._attached.get(provider)
+        if present is not None and present.login is None:
+            return Withdrawal(
+                placeholders=tuple(former.placeholders.values()),
+                rules=former.rules,
+                reason="the agent has signed out in this sandbox",
+                hint=f"sign in inside, or on the host: {self._attach(provider)}",
+            )
+        if present is not None:
             return Withdrawal(
                 placeholders=tuple(former.placeholders.values()),
                 rules=(),
-                reason=f"the provider {provider!r} has been attached to this sandbox anew, with other placeholders",
+                reason=f"the provider {provider!r} has been attached to this sandbox, or signed in to, anew, with other placeholders",
                 hint="start the agent again, so that it reads them",
             )
         return Withdrawal(
@@ -107,8 +128,15 @@ class Attachments:
 
     def _lost_withdrawal(self, provider: str) -> Withdrawal:
         attachment, failure = self._attached[provider], self._lost[provider]
-        mend = self._attach(provider) if failure.cause == "replaced" else login_name.command(attachment.login.kind)
+        login = attachment.login
+        mend = self._attach(provider) if failure.cause == "replaced" or login is None else login_name.command(login.kind)
         return Withdrawal(placeholders=tuple(attachment.placeholders.values()), rules=(), reason=failure.what, hint=f"on the host: {mend}")
+
+    def _state(self, attachment: Attachment) -> str:
+        lost = self._lost.get(attachment.profile.name)
+        if lost is not None:
+            return lost.cause
+        return "ready" if attachment.login is not None else "signed out"
 
     def _attach(self, provider: str) -> str:
         return f"immure attach {provider} {self._sandbox}"

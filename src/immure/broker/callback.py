@@ -19,11 +19,11 @@ from immure.providers import sign_in
 
 PATIENCE: Final = 15 * 60.0
 """Seconds for the user to sign in."""
-_SLOW: Final = 2.0
+SLOW: Final = 2.0
 """Seconds for one request to arrive: whoever is slower must not keep the browser out."""
-_MAX_HEAD: Final = 16 * 1024
-_DONE: Final = "You are signed in. You may close this page and go back to your terminal."
-_NOT_DONE: Final = "This is not the sign-in that is waiting here."
+MAX_HEAD: Final = 16 * 1024
+DONE: Final = "You are signed in. You may close this page and go back to your terminal."
+NOT_DONE: Final = "This is not the sign-in that is waiting here."
 
 
 @contextmanager
@@ -35,13 +35,17 @@ def listening(port: int = sign_in.CALLBACK_PORT) -> Iterator[socket.socket]:
         try:
             listener.bind(("127.0.0.1", port))
         except OSError as error:
-            raise UsageError(
-                f"cannot listen on 127.0.0.1, port {port}, where the browser comes back to: {error.strerror}",
-                code="login.port",
-                hint="end the other sign-in (codex login?) that waits there, or sign in without it: immure login codex --device-auth",
-            ) from None
+            raise port_taken(port, error, "immure login codex --device-auth") from None
         listener.listen()
         yield listener
+
+
+def port_taken(port: int, error: OSError, other_way: str) -> UsageError:
+    return UsageError(
+        f"cannot listen on 127.0.0.1, port {port}, where the browser comes back to: {error.strerror}",
+        code="login.port",
+        hint=f"end the other sign-in (codex login?) that waits there, or sign in without it: {other_way}",
+    )
 
 
 def code_for(state: str, listener: socket.socket, pasted: TextIO | None, say: Callable[[str], None], patience: float = PATIENCE) -> str:
@@ -70,27 +74,30 @@ def code_for(state: str, listener: socket.socket, pasted: TextIO | None, say: Ca
 def _from_browser(listener: socket.socket, state: str) -> str | None:
     connection, _ = listener.accept()
     with connection:
-        connection.settimeout(_SLOW)
+        connection.settimeout(SLOW)
         try:
-            target = _target(connection)
-            code = sign_in.code_in(target, state)
+            code = sign_in.code_in(target_of(_head(connection)), state)
         except (OSError, ValueError):
             return None
         except UsageError:
-            _answer(connection, 400, "You were not signed in. Your terminal says why.")
+            _answer(connection, page(400, "You were not signed in. Your terminal says why."))
             raise
-        _answer(connection, 200 if code else 400, _DONE if code else _NOT_DONE)
+        _answer(connection, page(200, DONE) if code else page(400, NOT_DONE))
         return code
 
 
-def _target(connection: socket.socket) -> str:
-    """Path and query of a GET request to this listener by its own name. Raises ValueError."""
+def _head(connection: socket.socket) -> bytes:
     head = b""
     while b"\r\n\r\n" not in head:
         data = connection.recv(4096)
         head += data
-        if not data or len(head) > _MAX_HEAD:
+        if not data or len(head) > MAX_HEAD:
             raise ValueError("not a request head")
+    return head
+
+
+def target_of(head: bytes) -> str:
+    """Path and query of a GET request to this listener by its own name. Raises ValueError."""
     first, *fields = head.partition(b"\r\n\r\n")[0].decode("latin-1").split("\r\n")
     method, target, _ = first.split(" ")
     hosts = [value.strip() for name, _, value in (field.partition(":") for field in fields) if name.lower() == "host"]
@@ -100,14 +107,19 @@ def _target(connection: socket.socket) -> str:
     return target
 
 
-def _answer(connection: socket.socket, status: int, text: str) -> None:
+def page(status: int, text: str) -> bytes:
+    """An answer that shows a text of ours."""
     reason = "OK" if status == 200 else "Bad Request"
     body = f"<!doctype html><meta charset=utf-8><title>immure</title><p>{text}\n".encode()
     head = (
         f"HTTP/1.1 {status} {reason}\r\ncontent-type: text/html; charset=utf-8\r\ncontent-length: {len(body)}\r\n"
         "cache-control: no-store\r\nreferrer-policy: no-referrer\r\nconnection: close\r\n\r\n"
     )
+    return head.encode() + body
+
+
+def _answer(connection: socket.socket, answer: bytes) -> None:
     try:
-        connection.sendall(head.encode() + body)
+        connection.sendall(answer)
     except OSError:
         pass  # the browser does not care to know

@@ -26,6 +26,10 @@ async def serve(house: House, message: channel.Message, line: Line) -> str:
             line.send_word(f"answer {json.dumps(session.identifier)}")
         case "detach":
             await _detach(house, message["provider"], message["sandbox"], line)
+        case "approve":
+            await _named(house, message["sandbox"]).provision.approve(browser=message["browser"])
+        case "deny":
+            _named(house, message["sandbox"]).provision.deny()
         case "logins-changed":
             await house.revise()
         case unknown:

@@ -46,19 +46,19 @@ class Desk:
             self._say("If that browser is on another machine, paste here the address at which it ends.")
         visit(url)
         code = callback.code_for(state, listener, pasted, self._say)
-        return self._exchanged(code, sign_in.REDIRECT, verifier)
+        return self.exchange(code, sign_in.REDIRECT, verifier)
 
     def by_device_code(self) -> Lineage:
         """The user types a code into a page of any browser."""
-        device = sign_in.device_code_in(*self._post(sign_in.USER_CODE_PATH, sign_in.user_code_request()))
+        device = sign_in.device_code_in(*self.ask(sign_in.USER_CODE_PATH, sign_in.user_code_request()))
         self._say(f"Open {sign_in.DEVICE_PAGE} in any browser and enter this code within 15 minutes: {device.user_code}")
         self._say("Never enter a code there that somebody else has given you.")
         deadline = self._clock() + sign_in.DEVICE_LIFE
         while self._clock() < deadline:
             self._sleep(device.interval)
-            grant = sign_in.device_grant_in(*self._post(sign_in.DEVICE_POLL_PATH, sign_in.poll_request(device)))
+            grant = sign_in.device_grant_in(*self.ask(sign_in.DEVICE_POLL_PATH, sign_in.poll_request(device)))
             if grant is not None:
-                return self._exchanged(grant[0], sign_in.DEVICE_REDIRECT, grant[1])
+                return self.exchange(grant[0], sign_in.DEVICE_REDIRECT, grant[1])
         raise sign_in.refused("the code was not entered in time")
 
     def by_api_key(self, text: str) -> Lineage:
@@ -77,12 +77,14 @@ class Desk:
         held = {"personal_access_token": token, "account_id": owner.account_id}
         return Lineage(kind="personal_access_token", secrets=held, client_id=oauth.CLIENT_ID, identity=owner.claims)
 
-    def _exchanged(self, code: str, redirect: str, verifier: str) -> Lineage:
+    def exchange(self, code: str, redirect: str, verifier: str) -> Lineage:
+        """The login that a code of the issuer stands for."""
         form = sign_in.exchange_request(code, redirect, verifier)
-        tokens = sign_in.tokens_in(*self._post(oauth.TOKEN_PATH, form, sign_in.FORM))
+        tokens = sign_in.tokens_in(*self.ask(oauth.TOKEN_PATH, form, sign_in.FORM))
         return copied(ImportedLogin(kind="chatgpt", secrets=tokens, last_refresh=self._clock()), "the new login")
 
-    def _post(self, path: str, body: bytes, content_type: str = "application/json") -> tuple[int, bytes]:
+    def ask(self, path: str, body: bytes, content_type: str = "application/json") -> tuple[int, bytes]:
+        """Status and body of what the issuer answers."""
         return self._answered(lambda: self._issuer.post(path, body, content_type))
 
     def _answered(self, ask: Callable[[], tuple[int, bytes]]) -> tuple[int, bytes]:

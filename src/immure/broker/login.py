@@ -15,6 +15,7 @@ place of ours, since ours is then used up or will be.
 import os
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final, Literal, assert_never
 
 from immure.agents.codex import ImportedLogin, give_tokens, read_login
@@ -26,6 +27,7 @@ from immure.broker.lineage import Lineage
 from immure.broker.login_failure import LoginEnded, LoginUnavailable
 from immure.config.settings import Upstream
 from immure.errors import UsageError
+from immure.model import Secret
 from immure.providers import Login, oauth
 from immure.vault import Vault
 
@@ -122,13 +124,34 @@ class Logins:
         own = self._own()
         return own[0] if own and (own[0] != key or not self._is_subscription(host)) else host
 
-    def sign_in(self, lineage: Lineage) -> str:
+    def sign_in(self, lineage: Lineage, *, sandbox: str = "") -> str:
         """Keep a login that was just made, in place of an earlier one of its kind; returns its name."""
         name = login_name.OWN[lineage.kind]
         with self._vault.lock(name):
             self._vault.put(name, lineage.to_record())
-        self.report(name, "signed-in")
+        self.report(name, "signed-in", sandbox=sandbox)
         return name
+
+    def announcement(self, name: str, codex_home: str) -> list[str]:
+        """What the user of a new login should know, in sentences."""
+        first = self.first(codex_home)
+        sentences = [f"Signed in: {login_name.described(name)}."]
+        if first != name:
+            sentences.append(f"`immure codex` uses {login_name.described(first)} before it.")
+        elif name == login_name.OWN["api_key"]:
+            sentences.append("Its use is billed.")
+        return sentences
+
+    def keep_key(self, login: Login, key: Secret, *, sandbox: str) -> Login:
+        """Keep an API key beside the subscription that it was given for, unless another has taken its place."""
+        with self._vault.lock(login.name):
+            held = self._load(login.name)
+            if held is None or held.secrets.get("id_token") != login.secrets["id_token"]:
+                return login
+            held = replace(held, secrets={**held.secrets, "api_key": key})
+            self._vault.put(login.name, held.to_record())
+        self.report(login.name, "signed-in", sandbox=sandbox, reason="an API key came with it")
+        return held.login(login.name)
 
     def sign_out(self, name: str) -> str:
         """Remove a login from the vault, and revoke it if it is our own. Returns why it was not revoked, or nothing."""

@@ -6,10 +6,11 @@ while (a login that is due is renewed first), so it runs in a thread.
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from immure import channel
+from immure.agents.codex.command import LoginCommand, login_command
 from immure.broker.attachment import Attachment, Say, Surroundings, attach, codex_home_of, home
 from immure.broker.login import Logins
 from immure.config.policy_file import load_policy
@@ -29,7 +30,7 @@ from immure.sandbox.workspace import Protection, StandIn
 class Request:
     """What the client sends. `options` as in cli/options.py; `terminal` is (rows, columns) if any stream is a terminal.
 
-    `is_typed`: whether stdin is.
+    `is_typed`: whether stdin is. `given` is the secret that a sign-in took from it.
     """
 
     verb: str
@@ -40,6 +41,12 @@ class Request:
     terminal: tuple[int, int] | None
     is_typed: bool
     umask: int
+    given: str | None = field(default=None, repr=False)
+
+    @property
+    def doing(self) -> LoginCommand | None:
+        """What this does to the login of Codex, if that is what it is for."""
+        return login_command(self.command) if self.verb == "codex" else None
 
     @classmethod
     def read(cls, message: channel.Message) -> "Request":
@@ -96,6 +103,9 @@ def make(request: Request, directory: str, paths: Paths, logins: Callable[[Setti
         settings=settings,
         logins=lambda say: logins(settings, say),
         say=say,
+        sandbox=os.path.basename(directory),
+        doing=request.doing,
+        given=request.given,
     )
     agent_home = home(directory)
     providers = dict.fromkeys([*options["provider"], *(["codex"] if request.verb == "codex" else [])])

@@ -11,13 +11,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from immure import channel
-from immure.broker import agent_home, renewal, token_endpoint
-from immure.broker.attachment import Say, attach
+from immure.broker import agent_home, login_name, renewal, token_endpoint
+from immure.broker.attachment import Attachment, Say, attach
 from immure.broker.attachments import Attachments
 from immure.broker.gate_line import Answer, GateLine
 from immure.broker.login import Logins
 from immure.broker.login_failure import LoginEnded
-from immure.broker.plan import Plan
+from immure.broker.plan import Plan, Request
+from immure.broker.sign_ins import SignIns
+from immure.broker.token_endpoint import Held
 from immure.errors import Fault, ImmureError
 from immure.gate.brief import Brief
 from immure.gate.grants import Grants
@@ -41,8 +43,15 @@ class Provision:
         self._end = end
         self._patience = patience
         self._plan: Plan | None = None
+        self._sign_ins: SignIns | None = None
         self._gate: GateLine | None = None
         self._revising = asyncio.Lock()
+
+    async def prepare(self, plan: Plan, request: Request) -> None:
+        """Get ready for a sign-in, typed or to come. Raises UsageError: the port that a browser should come back to is taken."""
+        launcher = self._house.launcher
+        self._sign_ins = SignIns(self._sandbox, plan.around.settings, self._logins, self._tell, lambda: launcher.open_socket(self._sandbox))
+        await self._sign_ins.begin(request, plan.attachments)
 
     def begin(self, plan: Plan) -> None:
         """Fill the agent's home, as planned."""
@@ -51,6 +60,10 @@ class Provision:
         for attachment in plan.attachments:
             self.attachments.add(attachment)
             agent_home.fill(plan.home, attachment.files)
+
+    def input(self, stdin: int | None) -> int | None:
+        """What the program gets for standard input."""
+        return stdin if self._sign_ins is None else self._sign_ins.input(stdin)
 
     def serve(self, gate: GateLine, trail: int, sockets: Sequence[int]) -> None:
         """Have the gate serve by what there is."""
@@ -63,33 +76,46 @@ class Provision:
         self.attachments.may_add(provider)
         plan, last = self._planned, self.attachments.last(provider)
         program = None if last is None else last.program
-        around = replace(plan.around, environment=environment, say=say, shown=plan.spec, program=program)
+        around = replace(plan.around, environment=environment, say=say, shown=plan.spec, program=program, doing=None, given=None)
         attachment = await asyncio.to_thread(attach, provider, around)
         self.attachments.may_add(provider)
         agent_home.fill(plan.home, attachment.files, keep=attachment.settings)
         self.attachments.add(attachment)
         await self._grant()
-        self._logins().report(attachment.login.name, "attached", sandbox=self._sandbox)
+        self._logins().report(attachment.held.name, "attached", sandbox=self._sandbox)
         await self.revise()  # its login may have changed meanwhile
 
     async def detach(self, provider: str) -> None:
         """Raises UsageError if it is not attached."""
         attachment = self.attachments.remove(provider)
         await self._grant()
-        self._logins().report(attachment.login.name, "detached", sandbox=self._sandbox)
+        self._logins().report(attachment.held.name, "detached", sandbox=self._sandbox)
+
+    async def approve(self, *, browser: bool) -> None:
+        """The user lets something inside sign in, once. Raises UsageError."""
+        if self._sign_ins is not None:
+            await self._sign_ins.approve(self.attachments, browser=browser)
+
+    def deny(self) -> None:
+        """The user lets nothing inside sign in."""
+        if self._sign_ins is not None:
+            self._sign_ins.deny()
 
     async def revise(self) -> None:
         """Take the logins as the vault has them now. Raises HostError (vault)."""
         async with self._revising:  # or what was read first could be put in force last
             changed = False
             for attachment in self.attachments:
-                changed |= self.attachments.update(attachment, await asyncio.to_thread(self._present, attachment.login))
+                if attachment.login is not None:
+                    changed |= self.attachments.update(attachment, await asyncio.to_thread(self._present, attachment.login))
             if changed:
                 await self._grant()
 
     async def keep_fresh(self) -> None:
         """Renew what is due of its logins."""
         for attachment in self.attachments:
+            if attachment.login is None:
+                continue
             login = await asyncio.to_thread(renewal.kept, self._logins(), attachment.login, self._sandbox)
             if login.secrets != attachment.login.secrets:
                 await self._house.revise()
@@ -97,26 +123,35 @@ class Provision:
     async def answer(self, call: channel.Message) -> Answer:
         """A virtual endpoint was asked. The gate has the new secrets before the agent learns that there are any."""
         attachment = self.attachments.get(call["credential"])
-        if attachment is None:
+        if attachment is None or self._sign_ins is None:
             return token_endpoint.GONE
-        answer = await asyncio.to_thread(
-            token_endpoint.answer,
-            self._logins(),
-            attachment.login,
-            attachment.placeholders,
-            method=call["method"],
-            path=call["path"],
-            body=call["body"].encode(),
-            sandbox=self._sandbox,
-        )
-        if answer.login is not attachment.login:
-            await self._house.revise()
+        request = {"method": call["method"], "path": call["path"], "body": call["body"].encode()}
+        answer = await self._sign_ins.answer(attachment, **request)
+        if answer is None:
+            answer = await asyncio.to_thread(token_endpoint.answer, self._logins(), attachment.held, **request, sandbox=self._sandbox)
+        await self._hold(attachment, answer.held)
         return answer.status, answer.headers, answer.body
+
+    async def _hold(self, before: Attachment, now: Held) -> None:
+        """Put into force what the sandbox has of a login from now on."""
+        if self.attachments.hold(before, now):
+            await self._grant()
+            if now.login is not None:
+                self._tell(f"{self._sandbox} has signed in: {login_name.described(now.login.name)}.")
+        if now.login is not None and now.login is not before.login:
+            await self._house.revise()
+
+    def close(self) -> None:
+        if self._sign_ins is not None:
+            self._sign_ins.close()
 
     @property
     def _planned(self) -> Plan:
         assert self._plan is not None
         return self._plan
+
+    def _tell(self, sentence: str) -> None:
+        self._say(f"immure: {sentence}\n")
 
     def _logins(self) -> Logins:
         return self._planned.around.logins(self._say)

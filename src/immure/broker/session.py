@@ -13,7 +13,7 @@ import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from immure.broker import plan as planning
 from immure.broker.gate_line import GateLine
@@ -21,6 +21,7 @@ from immure.broker.house import House
 from immure.broker.line import Line, close_all
 from immure.broker.plan import Plan, Request
 from immure.broker.provision import Provision
+from immure.broker.sign_ins import given_secret
 from immure.broker.streams import check_streams, standard_streams
 from immure.broker.trail import Trail
 from immure.broker.workers import process_of
@@ -28,6 +29,8 @@ from immure.errors import EXIT_LAUNCH, Fault, ImmureError
 from immure.launcher.ownership import staged
 from immure.sandbox import spec, system
 from immure.sandbox.workspace import StandIn, written
+
+T = TypeVar("T")
 
 _PATIENCE = 15.0
 """Seconds for what takes milliseconds: for namespaces and gate to be made, a killed process to be gone, the last audit lines to be read."""
@@ -64,6 +67,8 @@ class Session:
         """The exit status for the client. Raises Ended, or ImmureError: the sandbox could not be made, or lost a part of its wall."""
         try:
             check_streams([fd for fd in self._streams if fd is not None])
+            given = await self._unless_ended(asyncio.ensure_future(given_secret(self._request, self._streams[0])))
+            self._request = replace(self._request, given=given)
             return await self._launch(await self._plan())
         except ImmureError:
             self._go_on()  # what had ended it is why it failed
@@ -116,20 +121,27 @@ class Session:
         self._client.send_word(f"say {text}")
 
     async def _plan(self) -> Plan:
-        """Make the plan, unless the session is ended meanwhile: renewing a login may take long, and nobody should have to wait."""
-        plan = asyncio.get_running_loop().run_in_executor(
-            None, planning.make, self._request, self._directory, self._house.paths, self._house.logins, self._say
+        """Make the plan: renewing a login may take long, and nobody should have to wait."""
+        return await self._unless_ended(
+            asyncio.get_running_loop().run_in_executor(
+                None, planning.make, self._request, self._directory, self._house.paths, self._house.logins, self._say
+            )
         )
-        either: list[asyncio.Future[Any]] = [plan, self._ended]
+
+    async def _unless_ended(self, work: asyncio.Future[T]) -> T:
+        """Wait for that, unless the session is ended meanwhile."""
+        either: list[asyncio.Future[Any]] = [work, self._ended]
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if self._ended.done():
-            plan.add_done_callback(lambda done: done.cancelled() or done.exception())  # whatever comes of it, nobody asks any more
+            work.cancel()
+            work.add_done_callback(lambda done: done.cancelled() or done.exception())  # whatever comes of it, nobody asks any more
         self._go_on()
-        return plan.result()
+        return work.result()
 
     async def _launch(self, plan: Plan) -> int:
         bubblewrap = system.bubblewrap()
         self._workspace = plan.around.workspace
+        await self.provision.prepare(plan, self._request)
         self._make_directories(plan)
         launcher = self._house.launcher
         self._gate = GateLine(self._house.nursery.gate(), self.provision.answer, self.end)
@@ -147,7 +159,8 @@ class Session:
         place = staged if self._house.uid is not None else None
         options, command, data = spec.bubblewrap(complete, place)
         stage = [mount.source for mount in plan.spec.mounts]
-        with standard_streams(self._streams, self._request.terminal, self._house.uid, self._client) as streams:
+        given = [self.provision.input(self._streams[0]), *self._streams[1:]]
+        with standard_streams(given, self._request.terminal, self._house.uid, self._client) as streams:
             launcher.start(
                 self.identifier,
                 bubblewrap,
@@ -202,6 +215,7 @@ class Session:
                 await self._gone(self._prepared.result()[-1])
                 close_all(self._prepared.result())
             self._house.launcher.forget(self.identifier)
+        self.provision.close()
         os.close(self._trail.writer)
         if self._gate is not None:
             self._gate.close()

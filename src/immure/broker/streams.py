@@ -5,6 +5,7 @@ A directory handed in would be the host's tree from there on (`openat(0, "..")` 
 *Trust:* whoever typed the command may have redirected anything. *Fails:* closed: what is not known to be harmless is refused.
 """
 
+import asyncio
 import os
 import stat
 import termios
@@ -14,8 +15,40 @@ from contextlib import contextmanager
 from immure.broker.line import Line
 from immure.errors import UsageError
 
+_PIECE = 4096
 _HARMLESS_DEVICES = frozenset(os.makedev(1, minor) for minor in (3, 5, 7, 8, 9))
 """null, zero, full, random, urandom (the kernel's admin-guide/devices.txt); the same major number has the machine's memory."""
+
+
+async def read_to_end(descriptor: int, most: int) -> bytes:
+    """What a stream holds up to its end, but not much more than `most` bytes. It is left as it is, for others may hold it too."""
+    loop = asyncio.get_running_loop()
+    content = b""
+    while len(content) <= most:
+        readable = asyncio.Event()
+        try:
+            loop.add_reader(descriptor, readable.set)
+        except PermissionError:
+            readable.set()  # epoll does not take files and some devices: they never let one wait (epoll_ctl(2))
+        try:
+            await readable.wait()
+            piece = os.read(descriptor, _PIECE)
+        finally:
+            loop.remove_reader(descriptor)
+        if not piece:
+            break
+        content += piece
+    return content
+
+
+def poured(content: bytes) -> int:
+    """The reading end of a pipe that holds this and ends. A pipe takes 64 KiB without anybody to read (pipe(7))."""
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    try:
+        os.write(writer, content)
+    finally:
+        os.close(writer)
+    return reader
 
 
 def check_streams(descriptors: Iterable[int]) -> None:

@@ -10,6 +10,7 @@ import select
 import socket
 import subprocess
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any
 
 from immure import channel, interpreter
@@ -56,6 +57,7 @@ class Launcher:
         self._dead = False
         self._prepared: dict[str, asyncio.Future[list[int]]] = {}
         self._exited: dict[str, asyncio.Future[int]] = {}
+        self._sockets: dict[str, list[asyncio.Future[socket.socket | None]]] = {}
 
     def prepare(self, identifier: str) -> asyncio.Future[list[int]]:
         """Make the namespaces. The result's descriptors belong to the caller; fails with ImmureError."""
@@ -99,9 +101,18 @@ class Launcher:
         """Kill the sandbox, and with it everything inside."""
         self._line.send({"do": "end", "id": identifier})
 
+    def open_socket(self, identifier: str) -> asyncio.Future[socket.socket | None]:
+        """A TCP socket of the sandbox's network, non-blocking; None if the sandbox is gone."""
+        made: asyncio.Future[socket.socket | None] = asyncio.get_running_loop().create_future()
+        self._sockets.setdefault(identifier, []).append(made)
+        self._line.send({"do": "socket", "id": identifier})
+        return made
+
     def forget(self, identifier: str) -> None:
         self._prepared.pop(identifier, None)
         self._exited.pop(identifier, None)
+        for made in self._sockets.pop(identifier, []):
+            made.cancel()
 
     def close(self) -> None:
         self._line.close()
@@ -109,7 +120,7 @@ class Launcher:
 
     def _died(self) -> None:
         self._dead = True
-        pending: list[asyncio.Future[Any]] = [*self._prepared.values(), *self._exited.values()]
+        pending: list[asyncio.Future[Any]] = [*self._prepared.values(), *self._exited.values(), *chain(*self._sockets.values())]
         for waiting in pending:
             if not waiting.done():
                 waiting.set_exception(worker_died("launcher"))
@@ -118,6 +129,8 @@ class Launcher:
     def _on_message(self, message: channel.Message, descriptors: list[int]) -> None:
         identifier = message["id"]
         prepared, exited = self._prepared.get(identifier), self._exited.get(identifier)
+        if message["did"] == "socket":
+            descriptors = self._hand_over(identifier, descriptors)
         match message["did"]:
             case "prepared" if prepared is not None and not prepared.done():
                 prepared.set_result(descriptors)
@@ -138,6 +151,20 @@ class Launcher:
                 else:
                     exited.set_result(message["status"])
         close_all(descriptors)
+
+    def _hand_over(self, identifier: str, descriptors: list[int]) -> list[int]:
+        """Answers come in the order of the requests; what nobody waits for any more is returned."""
+        waiting = self._sockets.get(identifier)
+        made = waiting.pop(0) if waiting else None
+        if made is None or made.done():
+            return descriptors
+        if not descriptors:
+            made.set_result(None)
+            return []
+        sock = socket.socket(fileno=descriptors[0])
+        sock.setblocking(False)
+        made.set_result(sock)
+        return []
 
 
 class Nursery:

@@ -20,6 +20,7 @@ from immure.broker.attachment import codex_home_of
 from immure.broker.issuer import Issuer
 from immure.broker.lineage import Lineage
 from immure.broker.login import Logins
+from immure.cli.approval import approve, deny
 from immure.cli.sandboxes import tell_logins_changed
 from immure.config.settings import Settings, load_settings
 from immure.errors import UsageError
@@ -59,6 +60,10 @@ def changing() -> Iterator[tuple[Logins, Settings]]:
 @click.group(help="Sign in for sandboxes, or show the logins that there are.")
 def command() -> None:
     pass
+
+
+command.add_command(approve, "approve")
+command.add_command(deny, "deny")
 
 
 @command.command("codex", help="Sign in to Codex: with a browser, or in the way that an option says. The login is immure's own.")
@@ -121,13 +126,10 @@ def _import(logins: Logins) -> None:
 def _keep(logins: Logins, lineage: Lineage) -> None:
     name = logins.sign_in(lineage)
     who = desk.described(lineage.claims())
-    shown = f" ({who})" if who and sys.stderr.isatty() else ""
-    say(f"Signed in: {login_name.described(name)}{shown}.")
-    first = logins.first(codex_home_of(os.environ))
-    if first != name:
-        say(f"`immure codex` uses {login_name.described(first)} before it.")
-    elif lineage.kind == "api_key":
-        say("Its use is billed.")
+    signed_in, *others = logins.announcement(name, codex_home_of(os.environ))
+    say(f"{signed_in.removesuffix('.')} ({who})." if who and sys.stderr.isatty() else signed_in)
+    for sentence in others:
+        say(sentence)
 
 
 @command.command("status", help="Show every login: which is used, where it comes from, and how long it lasts. No secret is shown.")

@@ -7,6 +7,7 @@
 
     [codex]
     telemetry = false             # let Codex reach its telemetry hosts
+    sign_in_inside = "ask"        # or "always" or "never": whether something inside may sign in
 
     [workspace]
     hide = [".env", "*.pem"]      # as --hide, in every sandbox
@@ -28,13 +29,15 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, Literal, get_args
 
 from immure.errors import UsageError
 from immure.model import Endpoint, Limits, canonical_host
 from immure.model.endpoint import address_of
 from immure.model.limits import NAMES, Amount, read_limit
 
+SignInInside = Literal["always", "ask", "never"]
+"""What becomes of a sign-in that something inside a sandbox begins."""
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----\n.*?-----END CERTIFICATE-----\n", re.DOTALL)
 _NO_LIMITS = Limits()
 _LARGEST_CA = 4 << 20
@@ -58,6 +61,7 @@ class Upstream:
 class Settings:
     upstreams: tuple[Upstream, ...] = ()
     telemetry: bool = False
+    sign_in_inside: SignInInside = "ask"
     hide: tuple[str, ...] = ()
     unprotect: tuple[str, ...] = ()
     limits: Limits = _NO_LIMITS
@@ -75,12 +79,13 @@ def load_settings(path: str) -> Settings:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise _wrong(path, f"is not TOML: {error}", "see https://toml.io for its syntax") from None
     top = _Table(path, "", content, ("upstream", "codex", "workspace", "limits"))
-    codex = _Table(path, "codex", top.value("codex", dict, "a table", {}), ("telemetry",))
+    codex = _Table(path, "codex", top.value("codex", dict, "a table", {}), ("telemetry", "sign_in_inside"))
     workspace = _Table(path, "workspace", top.value("workspace", dict, "a table", {}), ("hide", "unprotect"))
     limits = _Table(path, "limits", top.value("limits", dict, "a table", {}), NAMES)
     return Settings(
         upstreams=tuple(_upstreams(path, top.value("upstream", list, "an array of tables, [[upstream]]", []))),
         telemetry=codex.value("telemetry", bool, "true or false", False),
+        sign_in_inside=codex.word("sign_in_inside", get_args(SignInInside), "ask"),
         hide=_texts(workspace, "hide"),
         unprotect=_texts(workspace, "unprotect"),
         limits=Limits(**{name: _limit(limits, name) for name in NAMES if name in limits}),
@@ -180,6 +185,14 @@ class _Table:
         if found is None:
             raise self.wrong(key, "missing", f"give {key} = {meaning}")
         if not isinstance(found, kind):
+            raise self.wrong(key, f"not {meaning}: {found!r}", f"give {meaning}")
+        return found
+
+    def word(self, key: str, words: tuple[Any, ...], default: str) -> Any:
+        """One of these words."""
+        meaning = "one of " + ", ".join(f'"{word}"' for word in words)
+        found = self.value(key, str, meaning, default)
+        if found not in words:
             raise self.wrong(key, f"not {meaning}: {found!r}", f"give {meaning}")
         return found
 

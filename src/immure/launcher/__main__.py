@@ -83,6 +83,8 @@ class Launcher:
                     self._signal(identifier, message["signal"])
                 case "end":
                     self._kill(identifier)
+                case "socket":
+                    self._open_socket(identifier)
         finally:
             _close(descriptors)
 
@@ -192,6 +194,12 @@ class Launcher:
                 os.kill(command, number)
         except ProcessLookupError:
             pass
+
+    def _open_socket(self, identifier: str) -> None:
+        """Hand out a TCP socket of the sandbox's network: what it connects to is what listens inside."""
+        sandbox = self._sandboxes.get(identifier)
+        if sandbox is None or not wall.send_socket(self._broker, identifier, sandbox.pidfd):
+            channel.send(self._broker, {"did": "socket", "id": identifier})
 
     def end_all(self) -> None:
         sandboxes = [*self._sandboxes.values(), *([self._spare] if self._spare else [])]

@@ -127,6 +127,23 @@ def fork(line: socket.socket, uid: int | None) -> int:
     return pid
 
 
+def send_socket(line: socket.socket, identifier: str, process: int) -> bool:
+    """Have a child enter the namespaces of a sandbox, by the pidfd of its first process, and send a new TCP socket on `line`.
+
+    A socket belongs to the network namespace that it was made in, and only the root of the sandbox's user namespace may enter that.
+    """
+    pid = os.fork()
+    if pid == 0:
+        try:
+            kernel.enter(process, kernel.CLONE_NEWUSER | kernel.CLONE_NEWNET)
+            with socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as made:
+                channel.send(line, {"did": "socket", "id": identifier}, [made.fileno()])
+            os._exit(0)
+        finally:
+            os._exit(1)
+    return os.waitpid(pid, 0)[1] == 0
+
+
 def _run(line: socket.socket, owner: tuple[int, int], *, drop: bool) -> NoReturn:
     """Be a sandbox: report `prepared` on `line`, wait for the start, become bubblewrap."""
     step = "isolate"

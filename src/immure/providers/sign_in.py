@@ -22,7 +22,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 from immure.errors import Fault, UsageError
 from immure.model import Secret
-from immure.providers.oauth import CLIENT_ID, ISSUER, Rotated, interpret
+from immure.providers.oauth import CLIENT_ID, ISSUER, MAX_TOKEN, Rotated, interpret
 
 FORM: Final = "application/x-www-form-urlencoded"
 CALLBACK_PORT: Final = 1455
@@ -35,6 +35,10 @@ DEVICE_REDIRECT: Final = f"{ISSUER}/deviceauth/callback"
 DEVICE_PAGE: Final = f"{ISSUER}/codex/device"
 DEVICE_LIFE: Final = 15 * 60
 """Seconds for which a device code is good."""
+PENDING: Final = (403, 404)
+"""Statuses of a poll that mean: not yet."""
+KEY_GRANT: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
+"""RFC 8693: Codex asks for an API key by it, once it has signed in with a browser."""
 WHOAMI_PATH: Final = "/api/accounts/v1/user-auth-credential/whoami"
 ACCESS_TOKEN_PREFIX: Final = "at-"  # noqa: S105 (how such tokens begin, not one of them)
 
@@ -44,7 +48,6 @@ _WORD: Final = re.compile(r"[a-z_]{1,40}")
 _USER_CODE: Final = re.compile(r"[A-Z0-9-]{4,20}")
 _SHORTEST: Final = 8
 _INTERVALS: Final = (1.0, 60.0)
-_PENDING: Final = (403, 404)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,12 +116,33 @@ def tokens_in(status: int, body: bytes) -> dict[str, Secret]:
     """The tokens of a new login: all three. Raises UsageError."""
     outcome = interpret(status, body)
     if not isinstance(outcome, Rotated):
-        raise refused(f"auth.openai.com did not exchange the code (status {status}, {_error_in(body)!r})")
+        raise refused(f"auth.openai.com did not exchange the code (status {status}, {error_in(body)!r})")
     tokens = {"id_token": outcome.id_token, "access_token": outcome.access_token, "refresh_token": outcome.refresh_token}
     complete = {name: token for name, token in tokens.items() if token is not None}
     if len(complete) < len(tokens):
         raise refused("the answer of auth.openai.com lacks a token")
     return complete
+
+
+def key_request(id_token: Secret) -> bytes:
+    """The form that asks for an API key of the account, in the fields and order of Codex."""
+    fields = {
+        "grant_type": KEY_GRANT,
+        "client_id": CLIENT_ID,
+        "requested_token": "openai-api-key",
+        "subject_token": id_token.reveal(),
+        "subject_token_type": "urn:ietf:params:oauth:token-type:id_token",
+    }
+    return urlencode(fields).encode()
+
+
+def key_in(status: int, body: bytes) -> Secret | None:
+    """The API key, if the issuer gives one: not every account may have it."""
+    key = _object(status, body).get("access_token")
+    try:
+        return Secret(key) if isinstance(key, str) and _SHORTEST <= len(key) <= MAX_TOKEN else None
+    except Fault:
+        return None
 
 
 def user_code_request() -> bytes:
@@ -134,7 +158,7 @@ def device_code_in(status: int, body: bytes) -> DeviceCode:
     except (TypeError, ValueError):
         interval = 5.0
     if not isinstance(user_code, str) or not _USER_CODE.fullmatch(user_code) or not isinstance(device, str) or not device:
-        raise refused(f"auth.openai.com gave no device code (status {status}, {_error_in(body)!r})")
+        raise refused(f"auth.openai.com gave no device code (status {status}, {error_in(body)!r})")
     low, high = _INTERVALS
     return DeviceCode(
         user_code=user_code, device_auth_id=device, interval=max(low, min(interval, high))
@@ -147,12 +171,12 @@ def poll_request(device: DeviceCode) -> bytes:
 
 def device_grant_in(status: int, body: bytes) -> tuple[str, str] | None:
     """Code and verifier once the user has agreed, None until then. Raises UsageError."""
-    if status in _PENDING:
+    if status in PENDING:
         return None
     answer = _object(status, body)
     code, verifier = answer.get("authorization_code"), answer.get("code_verifier")
     if not isinstance(code, str) or not isinstance(verifier, str) or not code or not verifier:
-        raise refused(f"auth.openai.com ended the device sign-in (status {status}, {_error_in(body)!r})")
+        raise refused(f"auth.openai.com ended the device sign-in (status {status}, {error_in(body)!r})")
     return code, verifier
 
 
@@ -192,7 +216,8 @@ def _object(status: int, body: bytes) -> dict[str, Any]:
     return answer if isinstance(answer, dict) else {}
 
 
-def _error_in(body: bytes) -> str:
+def error_in(body: bytes) -> str:
+    """The code of an error, if it is a word."""
     try:
         answer = json.loads(body)
     except (ValueError, RecursionError):

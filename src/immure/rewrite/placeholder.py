@@ -15,7 +15,7 @@ from typing import Literal
 
 from immure.errors import Fault
 
-Shape = Literal["access_token", "refresh_token", "account_id", "personal_access_token", "api_key"]
+Shape = Literal["access_token", "refresh_token", "account_id", "personal_access_token", "api_key", "authorization_code", "device_auth_id"]
 
 MINIMUM_ENTROPY = 16
 """In bytes."""
@@ -26,6 +26,8 @@ _PREFIX: dict[Shape, str] = {
     "account_id": "immure-acct-",
     "personal_access_token": "at-immure-",  # Codex takes any other beginning for a token of another kind
     "api_key": "sk-immure-",  # some clients look at the first letters of an API key before they use it
+    "authorization_code": "immure-code-",
+    "device_auth_id": "immure-device-",
 }
 # 26 base32 digits are the 128 bits of the rule. Letter case is ignored: a client that changes it must not get past the check.
 _CORE = r"immure-(?:[a-z]{1,8}-)?[a-z2-7]{26,}"

@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 
 from immure.testing.openai.account import CLIENT_ID, Account
 
+TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 DEVICE_REDIRECT = "https://auth.openai.com/deviceauth/callback"
 
 
@@ -23,6 +24,8 @@ class Desk:
         self._lock = threading.Lock()
         self._codes: dict[str, tuple[str, str]] = {}
         self._devices: dict[str, tuple[str, str | None]] = {}
+        self.gives_keys = True
+        """Whether the account may have an API key."""
         self.user_codes: list[str] = []
         """Those that were given out, oldest first."""
 
@@ -70,6 +73,11 @@ class Desk:
         if expected != (_challenge(form.get("code_verifier", "")), form.get("redirect_uri")) or form.get("client_id") != CLIENT_ID:
             return None
         return self._account.sign_in()
+
+    def api_key(self, form: Mapping[str, str]) -> str | None:
+        """The API key for an id_token of the account (RFC 8693), unless the account gets none."""
+        asked = form.get("client_id"), form.get("requested_token"), form.get("subject_token")
+        return self._account.api_key if self.gives_keys and asked == (CLIENT_ID, "openai-api-key", self._account.id_token) else None
 
     def _code(self, challenge: str, redirect: str) -> str:
         code = "fake-code-" + secrets.token_urlsafe(32)

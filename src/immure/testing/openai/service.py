@@ -15,7 +15,7 @@ from typing import Any, assert_never
 from urllib.parse import parse_qsl
 
 from immure.testing.openai.account import Account, RefreshRefused
-from immure.testing.openai.desk import Desk
+from immure.testing.openai.desk import TOKEN_EXCHANGE, Desk
 from immure.testing.openai.scenario import Expire, Hold, Refuse, Reply, Say, Script, Shell, events, prepared, sse
 from immure.testing.record import Arrival
 from immure.testing.server import Answer, Server, Upgrade
@@ -148,6 +148,9 @@ class FakeOpenAI(Server):
         if form.get("grant_type") == "authorization_code":
             tokens = self.desk.exchange(form)
             return _json(200, tokens) if tokens else _error(400, "invalid_grant", "The code is not right.")
+        if form.get("grant_type") == TOKEN_EXCHANGE:
+            key = self.desk.api_key(form)
+            return _json(200, {"access_token": key}) if key else _error(401, "invalid_subject_token", "No API key for this.")
         try:
             grant = json.loads(arrival.body)
             kind, refresh_token = grant["grant_type"], grant["refresh_token"]
