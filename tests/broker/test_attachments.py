@@ -9,6 +9,7 @@ from immure.agents.codex import Program
 from immure.broker.attachment import Attachment
 from immure.broker.attachments import Attachments
 from immure.broker.login_failure import LoginEnded
+from immure.broker.token_endpoint import Held
 from immure.errors import UsageError
 from immure.gate.grants import Withdrawal
 from immure.model import Binary, Endpoint, Secret
@@ -17,6 +18,7 @@ from immure.providers import Login, load_profile
 
 CODEX = Binary("/opt/codex", 1, 2)
 NAME = "codex subscription"
+SIGNED_OUT = Held(login=None, placeholders={})
 OWN_RULE = Rule(name="mine", layer="command line", effect="allow", endpoint=Endpoint("example.com", 443))
 
 
@@ -144,3 +146,44 @@ def test_the_last_attachment_is_known_after_it_was_removed(attached: Attachments
     assert attached.get("codex") is None
     assert attached.last("codex") == attachment()
     assert replace(attachment(), login=login(1)) == attachment().running_on(login(1))
+
+
+def test_who_signs_out_inside_has_nothing_until_somebody_signs_in(attached: Attachments) -> None:
+    assert attached.hold(now(attached), SIGNED_OUT)
+    grants = attached.grants((OWN_RULE,))
+    assert (grants.credentials, grants.virtual) == ((), attachment().virtual)
+    assert {rule.effect for rule in grants.rules if rule is not OWN_RULE} == {"deny"}
+    assert set(withdrawal(attached).placeholders) == set(attachment().placeholders.values())
+    assert "signed out" in withdrawal(attached).reason
+    assert attached.states == {"codex": "signed out"}
+    attached.may_add("codex")
+    assert attached.hold(now(attached), attachment(2).held)
+    assert {c.placeholder for c in attached.grants(()).credentials} <= set(attachment(2).placeholders.values())
+    assert set(withdrawal(attached).placeholders) == set(attachment().placeholders.values())
+    assert attached.states == {"codex": "ready"}
+
+
+def test_a_sign_in_mends_a_login_that_was_gone(attached: Attachments) -> None:
+    attached.update(now(attached), LoginEnded("removed", NAME))
+    assert attached.hold(now(attached), attachment(2).held)
+    assert secrets(attached) == ["fake-access-0000", "fake-account-id"]
+
+
+def test_a_sign_in_that_comes_after_a_rotation_counts(attached: Attachments) -> None:
+    before = now(attached)
+    attached.update(before, login(1))
+    assert attached.hold(before, attachment(2).held)
+    assert attached.states == {"codex": "ready"}
+
+
+def test_what_is_held_as_before_changes_nothing(attached: Attachments) -> None:
+    assert not attached.hold(now(attached), now(attached).held)
+
+
+def test_a_sign_in_that_comes_after_a_detachment_attaches_nothing(attached: Attachments) -> None:
+    before = now(attached)
+    attached.remove("codex")
+    assert not attached.hold(before, attachment(2).held)
+    attached.add(attachment(3))
+    assert not attached.hold(before, attachment(2).held)
+    assert {c.placeholder for c in attached.grants(()).credentials} <= set(attachment(3).placeholders.values())
