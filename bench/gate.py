@@ -33,7 +33,7 @@ from immure.gate.brief import Brief
 from immure.gate.grants import Grants
 from immure.model import Endpoint, Secret
 from immure.policy import Rule
-from immure.rewrite import Credential
+from immure.rewrite import Binding, Credential, HeaderSlot
 from immure.testing.authority import Authority
 
 HOST = "localhost"
@@ -151,9 +151,8 @@ class House:
                         name=placeholder,
                         placeholder=placeholder,
                         secret=Secret(secret),
-                        endpoints=(endpoint,),
-                        header="authorization",
-                        scheme="bearer",
+                        slots=(HeaderSlot(header="authorization", scheme="bearer"),),
+                        binding=Binding(endpoints=(endpoint,)),
                     )
                     for placeholder, secret in secrets.items()
                 ),

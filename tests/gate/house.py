@@ -26,7 +26,7 @@ from immure.gate.brief import Brief
 from immure.gate.grants import Grants, VirtualEndpoint
 from immure.model import Binary, Endpoint, Secret
 from immure.policy import Rule
-from immure.rewrite import Credential
+from immure.rewrite import Binding, Credential, HeaderSlot
 from immure.testing.authority import Authority
 
 POOL = IPv4Network("127.18.0.0/16")
@@ -470,13 +470,21 @@ def allow(host: str, port: int, *binaries: Binary) -> Rule:
 
 
 def credentials(host: str, port: int) -> tuple[Credential, ...]:
-    endpoints = (Endpoint(host, port),)
+    binding = Binding(endpoints=(Endpoint(host, port),))
     return (
         Credential(
-            name="access", placeholder=PLACEHOLDER, secret=Secret(TOKEN), endpoints=endpoints, header="authorization", scheme="bearer"
+            name="access",
+            placeholder=PLACEHOLDER,
+            secret=Secret(TOKEN),
+            slots=(HeaderSlot(header="authorization", scheme="bearer"),),
+            binding=binding,
         ),
         Credential(
-            name="account", placeholder=ACCOUNT_PLACEHOLDER, secret=Secret(ACCOUNT), endpoints=endpoints, header="account-id", scheme="raw"
+            name="account",
+            placeholder=ACCOUNT_PLACEHOLDER,
+            secret=Secret(ACCOUNT),
+            slots=(HeaderSlot(header="account-id", scheme="raw"),),
+            binding=binding,
         ),
     )
 

@@ -9,7 +9,9 @@ from house import allow, credentials, virtual
 from immure.config.settings import Upstream
 from immure.gate.brief import Brief
 from immure.gate.grants import Grants, Withdrawal
-from immure.model import Binary
+from immure.model import Binary, Endpoint
+from immure.model.path import PathPattern
+from immure.rewrite import Binding, FieldSlot, HeaderSlot, PathSlot, QuerySlot
 
 BINARY = Binary("/usr/bin/cürl \udcff", 2049, 123456789012)
 
@@ -23,7 +25,25 @@ BRIEFS = [
                 allow("*.example.com", 8443, BINARY),
                 replace(allow("::1", 1), binaries=(), effect="deny", hint="x"),
             ),
-            credentials=(*credentials("api.example.com", 443), replace(credentials("a.example", 1)[0], binaries=(BINARY,))),
+            credentials=(
+                *credentials("api.example.com", 443),
+                replace(
+                    credentials("a.example", 1)[0],
+                    slots=(
+                        HeaderSlot(header="authorization", scheme="basic"),
+                        QuerySlot(parameter="key"),
+                        PathSlot(before="/bot"),
+                        FieldSlot(field="token", form="json"),
+                    ),
+                    binding=Binding(
+                        endpoints=(Endpoint("a.example", 1),),
+                        methods=("GET", "POST"),
+                        paths=(PathPattern("/a"), PathPattern("/b/**")),
+                        binaries=(BINARY,),
+                    ),
+                    foreign="allow",
+                ),
+            ),
             virtual=(virtual("auth.example.com", 443, "/oauth/token"),),
             withdrawn=(Withdrawal(placeholders=("immure-at-x",), rules=(allow("b.example", 1, BINARY),), reason="it went", hint="get it"),),
         ),

@@ -4,9 +4,11 @@ import pytest
 
 from immure.errors import Fault
 from immure.model import Allow, Binary, Caller, Deny, Endpoint, Secret
+from immure.model.path import PathPattern
 from immure.policy import Policy
 from immure.providers import Login, load_profile
 from immure.providers.profile import parse_profile
+from immure.rewrite import Binding, HeaderSlot
 
 CODEX = (Binary("/opt/codex/bin/codex", 1, 2),)
 CURL = Binary("/usr/bin/curl", 1, 3)
@@ -22,6 +24,8 @@ SUBSCRIPTION = Login(
     },
 )
 KEY = Login(name="codex /home/ann/.codex", kind="api_key", secrets={"api_key": Secret("fake-key-0000")})
+
+BACKEND = Binding(endpoints=(Endpoint("chatgpt.com", 443),), paths=(PathPattern("/backend-api/**"),), binaries=CODEX)
 
 # login, switches, host, who: allowed by which rule, or None
 REACH = [
@@ -42,7 +46,21 @@ GOOD = """
 name: p
 binaries: [p]
 credentials:
-  - {name: api_key, login: api_key, variable: P_KEY, slot: {header: authorization, scheme: bearer, endpoints: [p.example]}}
+  - name: key
+    login: api_key
+    variable: P_KEY
+    shape: api_key
+    slots: [{header: authorization, scheme: bearer}, {header: authorization, scheme: basic}, {query: key}, {path: /bot}]
+    endpoints: [p.example]
+    foreign: allow
+  - name: client_secret
+    login: api_key
+    variable: P_SECRET
+    shape: api_key
+    slots: [{field: client_secret, form: form}]
+    endpoints: [p.example]
+    methods: [POST]
+    paths: [/token]
 endpoints:
   - {rule: p, endpoint: p.example, login: api_key}
 """
@@ -52,10 +70,18 @@ MISTAKES = [
     ("name: p", "name: 7"),
     ("binaries: [p]", "binaries: p"),
     ("binaries: [p]", "binaries: [null]"),
-    ("name: api_key", "name: a_key"),
-    ("login: api_key, variable", "login: password, variable"),
-    ("header: authorization, ", ""),
-    ("scheme: bearer", "scheme: basic"),
+    ("shape: api_key", "shape: a_key"),
+    ("    shape: api_key\n", ""),
+    ("{query: key}", "{query: key, scheme: raw}"),
+    ("{query: key}", "{parameter: key}"),
+    ("{path: /bot}", "{path: bot}"),
+    ("form: form", "form: xml"),
+    ("paths: [/token]", "paths: [token]"),
+    ("methods: [POST]", "methods: POST"),
+    ("foreign: allow", "foreign: maybe"),
+    ("login: api_key\n    variable", "login: password\n    variable"),
+    ("{header: authorization, scheme: bearer}", "{scheme: bearer}"),
+    ("scheme: bearer", "scheme: digest"),
     ("endpoints: [p.example]", "endpoints: [p..example]"),
     ("endpoint: p.example", "endpoint: p.example:0"),
     ("{rule: p, endpoint: p.example, login: api_key}", "{rule: p, endpoint: p.example}"),
@@ -95,9 +121,9 @@ def test_a_subscription_has_placeholders_for_three_secrets_and_slots_for_two() -
     placeholders = profile.placeholders(SUBSCRIPTION, entropy)
     assert sorted(placeholders) == ["access_token", "account_id", "refresh_token"]
     credentials = profile.credentials(SUBSCRIPTION, placeholders, CODEX)
-    assert [(c.name, c.header, c.scheme, c.endpoints, c.binaries) for c in credentials] == [
-        ("codex.access_token", "authorization", "bearer", (Endpoint("chatgpt.com", 443),), CODEX),
-        ("codex.account_id", "chatgpt-account-id", "raw", (Endpoint("chatgpt.com", 443),), CODEX),
+    assert [(c.name, c.slots, c.binding) for c in credentials] == [
+        ("codex.access_token", (HeaderSlot(header="authorization", scheme="bearer"),), BACKEND),
+        ("codex.account_id", (HeaderSlot(header="chatgpt-account-id", scheme="raw"),), BACKEND),
     ]
     assert [c.secret for c in credentials] == [SUBSCRIPTION.secrets["access_token"], SUBSCRIPTION.secrets["account_id"]]
     assert profile.environment(placeholders) == {
@@ -111,7 +137,8 @@ def test_an_api_key_goes_to_the_api_alone() -> None:
     profile = load_profile("codex")
     placeholders = profile.placeholders(KEY, entropy)
     [credential] = profile.credentials(KEY, placeholders, CODEX)
-    assert (credential.name, credential.endpoints) == ("codex.api_key", (Endpoint("api.openai.com", 443),))
+    assert (credential.name, credential.binding.endpoints) == ("codex.api_key", (Endpoint("api.openai.com", 443),))
+    assert credential.binding.paths == (PathPattern("/v1/**"),)
     assert placeholders["api_key"].startswith("sk-")
     assert profile.environment(placeholders) == {"OPENAI_API_KEY": placeholders["api_key"]}
 
@@ -131,9 +158,9 @@ def test_a_personal_access_token_looks_like_one_and_goes_to_chatgpt_alone() -> N
     placeholders = profile.placeholders(login, entropy)
     assert placeholders["personal_access_token"].startswith("at-immure-")
     credentials = profile.credentials(login, placeholders, CODEX)
-    assert {(one.name, one.header, one.endpoints) for one in credentials} == {
-        ("codex.personal_access_token", "authorization", (Endpoint("chatgpt.com", 443),)),
-        ("codex.account_id", "chatgpt-account-id", (Endpoint("chatgpt.com", 443),)),
+    assert {(one.name, one.slots, one.binding) for one in credentials} == {
+        ("codex.personal_access_token", (HeaderSlot(header="authorization", scheme="bearer"),), BACKEND),
+        ("codex.account_id", (HeaderSlot(header="chatgpt-account-id", scheme="raw"),), BACKEND),
     }
     assert [str(rule.endpoint) for rule in profile.rules(login, CODEX) if rule.effect == "allow"] == ["chatgpt.com:443"]
 

@@ -6,24 +6,22 @@ import pytest
 
 from immure.errors import Fault
 from immure.model import Endpoint, Secret
-from immure.rewrite import Credential, mint
+from immure.rewrite import Binding, Credential, FieldSlot, HeaderSlot, mint
 
 RIGHT = Credential(
     name="codex.access_token",
     placeholder=mint("access_token", bytes(16)),
     secret=Secret("fake-real-token"),
-    endpoints=(Endpoint("chatgpt.com", 443),),
-    header="authorization",
-    scheme="bearer",
+    slots=(HeaderSlot(header="authorization", scheme="bearer"),),
+    binding=Binding(endpoints=(Endpoint("chatgpt.com", 443),)),
 )
 
 WRONG = [
     ({"placeholder": "openai"}, "placeholder"),
     ({"placeholder": "Bearer " + RIGHT.placeholder}, "placeholder"),
-    ({"header": "Authorization"}, "field name"),
-    ({"header": ""}, "field name"),
-    ({"header": "x y"}, "field name"),
-    ({"scheme": "basic"}, "scheme"),
+    ({"slots": ()}, "no slot"),
+    ({"foreign": "ignore"}, "others"),
+    ({"slots": (FieldSlot(field="token", form="json"),)}, "methods and paths"),
     ({"secret": Secret("fake123")}, "shorter"),
 ]
 

@@ -1,6 +1,7 @@
 """Slots, as transcripts: `>>` the fields that arrive from inside, `<<` those that may leave, or why none may."""
 
 from base64 import b64encode
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from immure.model import Binary, Caller, Endpoint, Secret
-from immure.rewrite import Credential, Refused, Substituted, mint, substitute
+from immure.rewrite import Binding, Credential, HeaderSlot, Refused, Slots, Substituted, mint
 
 CODEX = Binary("/opt/codex/bin/codex", 1, 10)
 CURL = Binary("/usr/bin/curl", 1, 11)
@@ -22,17 +23,25 @@ TOKEN = Credential(
     name="codex.access_token",
     placeholder=AT,
     secret=Secret("fake-real-access-token"),
-    endpoints=(Endpoint("chatgpt.com", 443), Endpoint("*.chatgpt.com", 443)),
-    header="authorization",
-    scheme="bearer",
-    binaries=(CODEX,),
+    slots=(HeaderSlot(header="authorization", scheme="bearer"),),
+    binding=Binding(endpoints=(Endpoint("chatgpt.com", 443), Endpoint("*.chatgpt.com", 443)), binaries=(CODEX,)),
 )
 CREDENTIALS = (
     TOKEN,
     replace(
-        TOKEN, name="codex.account_id", placeholder=ACCOUNT, secret=Secret("fake-real-account"), header="chatgpt-account-id", scheme="raw"
+        TOKEN,
+        name="codex.account_id",
+        placeholder=ACCOUNT,
+        secret=Secret("fake-real-account"),
+        slots=(HeaderSlot(header="chatgpt-account-id", scheme="raw"),),
     ),
-    replace(TOKEN, name="codex.api_key", placeholder=KEY, secret=Secret("fake-real-api-key"), endpoints=(Endpoint("api.openai.com", 443),)),
+    replace(
+        TOKEN,
+        name="codex.api_key",
+        placeholder=KEY,
+        secret=Secret("fake-real-api-key"),
+        binding=Binding(endpoints=(Endpoint("api.openai.com", 443),), binaries=(CODEX,)),
+    ),
 )
 
 Headers = tuple[tuple[bytes, bytes], ...]
@@ -45,10 +54,23 @@ def lines(text: str) -> Headers:
 
 
 def send(
-    headers: Headers, *, host: str = "chatgpt.com", port: int = 443, encrypted: bool = True, binary: Binary | None = CODEX
+    headers: Headers,
+    *,
+    method: str = "POST",
+    target: bytes = b"/",
+    host: str = "chatgpt.com",
+    port: int = 443,
+    encrypted: bool = True,
+    binary: Binary | None = CODEX,
+    proxy: bytes = b"",
+    credentials: Sequence[Credential] = CREDENTIALS,
 ) -> Substituted | Refused:
     caller = Caller(binary, 7) if binary else None
-    return substitute(headers, host=host, port=port, encrypted=encrypted, caller=caller, credentials=CREDENTIALS)
+    slots = Slots(credentials, host=host, port=port, encrypted=encrypted, caller=caller)
+    try:
+        return slots.substitute(method, target, headers, proxy_authorization=proxy)
+    except Refused as refused:
+        return refused
 
 
 PASSED = {
@@ -74,19 +96,13 @@ PASSED = {
         ["codex.access_token"],
     ),
     "no credential at all": ("accept: */*", "accept: */*", []),
-    "a credential that is not ours": ("Authorization: Bearer fake-own", "Authorization: Bearer fake-own", []),
-    "two of them, as sent": (
-        "Authorization: Bearer fake-1\nAuthorization: Bearer fake-2",
-        "Authorization: Bearer fake-1\nAuthorization: Bearer fake-2",
-        [],
-    ),
+    "cookies of the program's own": ("Cookie: __cf_bm=fake", "Cookie: __cf_bm=fake", []),
     "outside a slot a placeholder is inert": (
-        "x-note: {AT}\nCookie: t={AT}\nReferer: https://x/?q={FOREIGN}\n{AT}: v",
-        "x-note: {AT}\nCookie: t={AT}\nReferer: https://x/?q={FOREIGN}\n{AT}: v",
+        "x-note: {AT}\nUser-Agent: {AT}\nReferer: https://x/?q={FOREIGN}\n{AT}: v",
+        "x-note: {AT}\nUser-Agent: {AT}\nReferer: https://x/?q={FOREIGN}\n{AT}: v",
         [],
     ),
     "an account placeholder in no declared field is inert": ("x-account: {ACCOUNT}", "x-account: {ACCOUNT}", []),
-    "Basic that is not base64": ("Authorization: Basic ?", "Authorization: Basic ?", []),
 }
 
 
@@ -120,7 +136,10 @@ REFUSED: dict[str, tuple[str, dict[str, object], str | None, str]] = {
     "with something before it": ("Authorization: Bearer x{AT}", {}, "codex.access_token", "does not stand alone"),
     "with a tab for the space": ("Authorization: Bearer\t{AT}", {}, "codex.access_token", "does not stand alone"),
     "twice": (BEARER + "\n" + BEARER, {}, "codex.access_token", "more than one authorization"),
-    "beside one that is not ours": ("authorization: Bearer fake-own\n" + BEARER, {}, "codex.access_token", "more than one authorization"),
+    "before one that is not ours": (BEARER + "\nauthorization: Bearer fake-own", {}, "codex.access_token", "more than one authorization"),
+    "after one that is not ours": ("authorization: Bearer fake-own\n" + BEARER, {}, "codex.access_token", "is there for credential"),
+    "in a cookie": ("Cookie: a=b; t={AT}", {}, "codex.access_token", "belongs in authorization, not in cookie"),
+    "with escapes": ("Authorization: Bearer %69mmure{AT}", {}, "codex.access_token", "does not stand alone"),
     "one that fits beside one that does not": (BEARER + "\nchatgpt-account-id: {FOREIGN}", {}, None, "not of this sandbox"),
 }
 
@@ -142,11 +161,9 @@ def test_a_placeholder_within_basic_is_found(pair: str) -> None:
     assert isinstance(send(((b"Authorization", b"basic  " + token.rstrip(b"=")),)), Refused)
 
 
-def test_authorization_is_a_slot_even_if_no_credential_declares_it() -> None:
-    account = CREDENTIALS[1]
+def test_authorization_is_looked_into_even_if_no_credential_declares_it() -> None:
     for line in ("Authorization: Bearer {FOREIGN}", "Authorization: Bearer {ACCOUNT}"):
-        result = substitute(lines(line), host="chatgpt.com", port=443, encrypted=True, caller=Caller(CODEX, 7), credentials=[account])
-        assert isinstance(result, Refused)
+        assert isinstance(send(lines(line), credentials=[CREDENTIALS[1]]), Refused)
 
 
 def test_a_letter_changed_in_case_is_refused_and_not_forwarded() -> None:
@@ -158,18 +175,18 @@ def test_a_wildcard_endpoint_holds_for_credentials_too() -> None:
 
 
 def test_one_placeholder_of_two_credentials_goes_out_as_the_one_that_fits() -> None:
-    elsewhere = replace(TOKEN, name="elsewhere", secret=Secret("fake-other-token"), endpoints=(Endpoint("a.example.com", 443),))
-    caller = Caller(CODEX, 7)
-    result = substitute(lines(BEARER), host="chatgpt.com", port=443, encrypted=True, caller=caller, credentials=(elsewhere, TOKEN))
+    elsewhere = replace(
+        TOKEN, name="elsewhere", secret=Secret("fake-other-token"), binding=Binding(endpoints=(Endpoint("a.example.com", 443),))
+    )
+    result = send(lines(BEARER), credentials=(elsewhere, TOKEN))
     assert isinstance(result, Substituted)
     assert result.used == (TOKEN,)
 
 
 def test_an_empty_list_of_programs_is_nobody_and_none_is_anybody() -> None:
     for binaries, kind in [((), Refused), (None, Substituted)]:
-        credential = replace(TOKEN, binaries=binaries)
-        result = substitute(lines(BEARER), host="chatgpt.com", port=443, encrypted=True, caller=Caller(CURL, 7), credentials=[credential])
-        assert isinstance(result, kind)
+        credential = replace(TOKEN, binding=replace(TOKEN.binding, binaries=binaries))
+        assert isinstance(send(lines(BEARER), binary=CURL, credentials=[credential]), kind)
 
 
 names = st.sampled_from([b"Authorization", b"chatgpt-account-id", b"ChatGPT-Account-ID", b"Cookie", b"x", AT.encode()])

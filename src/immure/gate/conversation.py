@@ -20,10 +20,11 @@ from immure.gate.exchange import Forwarding, Outgoing
 from immure.gate.flow import Flow
 from immure.gate.sandbox import Sandbox
 from immure.gate.stream import BY_OWNER, Stream
+from immure.gate.substitution import BodySubstitution, Substitution
 from immure.gate.upstream import Key
 from immure.gate.virtual import VirtualCall
 from immure.model import Allow, Decision, Deny
-from immure.rewrite import Refused, substitute
+from immure.rewrite import Refused
 from immure.wire.head import Framing, Headers, Request
 from immure.wire.http1 import End, RequestReader
 
@@ -56,8 +57,8 @@ class Conversation:
     """One client connection on which HTTP/1 is spoken."""
 
     __slots__ = (
-        *("_authorities", "_decision", "_grants", "_handling", "_head_begun", "_headers", "_outgoing", "_pumping", "_read", "_reader"),
-        *("_requests", "_sandbox"),
+        *("_authorities", "_decision", "_grants", "_handling", "_head_begun", "_pumping", "_read", "_reader", "_requests", "_sandbox"),
+        *("_substitution",),
         *("authority", "flow", "key", "stream"),
     )
 
@@ -68,10 +69,8 @@ class Conversation:
         self.key = Key(flow.host, flow.port, flow.encrypted)
         self._authorities = {flow.authority}
         self._grants = sandbox.grants
-        # As long as these hold, for all requests of the connection, or for those that repeat the fields of the one before.
-        self._decision: Decision | None = None
-        self._headers: Headers = ()
-        self._outgoing: Outgoing | None = None
+        self._decision: Decision | None = None  # as long as these hold, for all requests of the connection
+        self._substitution = Substitution(sandbox, flow)
         self._handling: Handling | None = None
         self._head_begun = False
         self._pumping = False
@@ -160,7 +159,7 @@ class Conversation:
         flow = self.flow
         request_id = f"{flow.id}.{self._requests}"
         if self._grants is not self._sandbox.grants:
-            self._grants, self._decision, self._outgoing = self._sandbox.grants, None, None
+            self._grants, self._decision = self._sandbox.grants, None
         if self._sandbox.overloaded:
             body = problem("overloaded", "too many connections are open in this sandbox", request_id)
             self.answer(request, 503, body, close=True)
@@ -203,31 +202,24 @@ class Conversation:
         return None
 
     def _allowed(self, request: Request, request_id: str, allow: Allow) -> None:
-        flow, sandbox = self.flow, self._sandbox
-        outgoing = self._outgoing
-        if outgoing is None or request.headers is not self._headers:
-            outcome = substitute(
-                request.headers,
-                host=flow.host,
-                port=flow.port,
-                encrypted=flow.encrypted,
-                caller=flow.caller,
-                credentials=sandbox.credentials,
-            )
-            if isinstance(outcome, Refused):
-                whose = f"credential {outcome.credential_name!r}" if outcome.credential_name else "a credential"
-                dead = sandbox.withdrawal_of(value.decode("latin-1") for _, value in request.headers)
-                why, hint = (outcome.reason, "") if outcome.credential_name or dead is None else (dead.reason, dead.hint)
-                deny = Deny("credential", "built-in", f"{whose} was not sent to {flow.host}: {why}", hint)
-                self._refuse(request, request_id, deny, 403, "credential_refused")
-                return
-            outgoing = Outgoing.of(outcome, sandbox.pairs_for(flow.host, flow.port))
-            self._headers, self._outgoing = request.headers, outgoing
-        if request.upgrade and (request.upgrade != b"websocket" or request.method != b"GET" or request.framing is not Framing.NONE):
-            request = request._replace(upgrade=b"")  # what a WebSocket is not opened with (RFC 6455 section 4.1): the upstream says so
-        forwarding = Forwarding(self, sandbox, request, request_id, allow, outgoing)
+        try:
+            prepared = self._substitution.prepare(request)
+        except Refused as refused:
+            self.refuse_credential(request, request_id, refused)
+            return
+        if prepared.in_body and request.framing is not Framing.NONE:
+            self._handling = BodySubstitution(self, self._substitution, request, request_id, allow, prepared)
+        else:
+            self.forward(request, request_id, allow, prepared.outgoing, prepared.sent)
+
+    def forward(self, request: Request, request_id: str, allow: Allow, outgoing: Outgoing, sent: Request) -> Forwarding:
+        """Hand a request to the upstream: `request` as it came, `sent` as it goes."""
+        if sent.upgrade and (sent.upgrade != b"websocket" or sent.method != b"GET" or sent.framing is not Framing.NONE):
+            sent = sent._replace(upgrade=b"")  # what a WebSocket is not opened with (RFC 6455 section 4.1): the upstream says so
+        forwarding = Forwarding(self, self._sandbox, request, request_id, allow, outgoing, sent)
         self._handling = forwarding
         forwarding.start()
+        return forwarding
 
     # Answers
 
@@ -248,8 +240,13 @@ class Conversation:
         self.stream.send(respond(None, error.status, denial(self.flow, deny, request_id, "bad_request"), close=True))
         self.stream.finish(linger=True)
 
-    def record(self, decision: Decision, request_id: str, request: Request, status: int | None) -> None:
-        self._sandbox.record_request(self.flow, decision, request_id, request.method, request.target, status)
+    def refuse_credential(self, request: Request, request_id: str, refused: Refused) -> None:
+        """Answer a request in which something in a slot does not fit."""
+        deny = Deny("credential", "built-in", refused.sentence(self.flow.host))
+        self._refuse(request, request_id, deny, 403, "credential_refused")
+
+    def record(self, decision: Decision, request_id: str, request: Request, status: int | None, failure: str = "") -> None:
+        self._sandbox.record_request(self.flow, decision, request_id, request.method, request.target, status, failure=failure)
 
     def answer(self, request: Request, status: int, body: bytes, *, headers: Headers | None = None, close: bool = False) -> None:
         """Answer a request from here, and go on to the next if that can be found."""

@@ -76,17 +76,19 @@ class Forwarding:
     _restorer: Restorer | None = None  # begun for a body that comes in pieces
 
     def __init__(
-        self, client: "Conversation", sandbox: Sandbox, request: Request, request_id: str, allow: Allow, outgoing: Outgoing
+        self, client: "Conversation", sandbox: Sandbox, request: Request, request_id: str, allow: Allow, outgoing: Outgoing, sent: Request
     ) -> None:
+        """`request` is what the client sent, and what is recorded; `sent` is what it becomes, with secrets in its target perhaps."""
         self._client = client
         self._sandbox = sandbox
         self._request = request
+        self._sent = sent
         self._request_id = request_id
         self._allow = allow
         self._used = outgoing.used
         self._pairs = outgoing.pairs
         self._key = client.key
-        head = write_request(request, client.authority, outgoing.fields)
+        head = write_request(sent, client.authority, outgoing.fields)
         self._unsent = [head]
         self._repeat = head if request.framing is Framing.NONE and request.method in _REPEATABLE else b""
         self._payload: list[bytes] = []
@@ -114,7 +116,7 @@ class Forwarding:
 
     def _attach(self, connection: Connection) -> None:
         self._connection = connection
-        connection.ask(self, self._request.method, self._request.upgrade)
+        connection.ask(self, self._sent.method, self._sent.upgrade)
         connection.join(self._client.stream)
 
     # The request
@@ -123,10 +125,10 @@ class Forwarding:
         if self._socket is not None:
             self._carry(self._socket, data, outward=True)
         else:
-            self._unsent.append(chunk(data) if self._request.framing is Framing.CHUNKED else data)
+            self._unsent.append(chunk(data) if self._sent.framing is Framing.CHUNKED else data)
 
     def body_end(self, trailers: Headers) -> None:
-        if self._request.framing is Framing.CHUNKED:
+        if self._sent.framing is Framing.CHUNKED:
             self._unsent.append(last_chunk(trailers))
 
     def body_pause(self) -> None:

@@ -5,12 +5,15 @@ virtual endpoints change together, between two events of its loop. It travels in
 """
 
 import json
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, Final, get_args
 
 from immure.model import Binary, Endpoint, Secret
+from immure.model.path import PathPattern
 from immure.policy import Rule
-from immure.rewrite import Credential
+from immure.rewrite import Binding, Credential, Slot
+
+_SLOTS: Final[dict[str, Any]] = {kind.__name__: kind for kind in get_args(Slot)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,23 +124,32 @@ def _to_rule(content: dict[str, Any]) -> Rule:
 
 
 def _from_credential(credential: Credential) -> dict[str, Any]:
+    binding = credential.binding
     return {
         "name": credential.name,
         "placeholder": credential.placeholder,
         "secret": credential.secret.reveal(),
-        "endpoints": [[endpoint.host, endpoint.port] for endpoint in credential.endpoints],
-        "header": credential.header,
-        "scheme": credential.scheme,
-        "binaries": _from_binaries(credential.binaries),
+        "slots": [[type(slot).__name__, asdict(slot)] for slot in credential.slots],
+        "endpoints": [[endpoint.host, endpoint.port] for endpoint in binding.endpoints],
+        "methods": binding.methods,
+        "paths": None if binding.paths is None else [pattern.text for pattern in binding.paths],
+        "binaries": _from_binaries(binding.binaries),
+        "foreign": credential.foreign,
     }
 
 
 def _to_credential(content: dict[str, Any]) -> Credential:
+    methods, paths = content["methods"], content["paths"]
     return Credential(
-        **{
-            **content,
-            "secret": Secret(content["secret"]),
-            "endpoints": tuple(Endpoint(*endpoint) for endpoint in content["endpoints"]),
-            "binaries": _to_binaries(content["binaries"]),
-        }
+        name=content["name"],
+        placeholder=content["placeholder"],
+        secret=Secret(content["secret"]),
+        slots=tuple(_SLOTS[kind](**fields) for kind, fields in content["slots"]),
+        binding=Binding(
+            endpoints=tuple(Endpoint(*endpoint) for endpoint in content["endpoints"]),
+            methods=None if methods is None else tuple(methods),
+            paths=None if paths is None else tuple(map(PathPattern, paths)),
+            binaries=_to_binaries(content["binaries"]),
+        ),
+        foreign=content["foreign"],
     )

@@ -138,7 +138,7 @@ class Sandbox:
         """Secrets and placeholders of all credentials that may be sent to an endpoint: its answers may hold any of them."""
         pairs = self._pairs.get((host, port))
         if pairs is None:
-            bound = [c for c in self.credentials if any(endpoint.matches(host, port) for endpoint in c.endpoints)]
+            bound = [c for c in self.credentials if c.binding.is_for(host, port)]
             pairs = self._pairs[host, port] = Pairs(credential.pair for credential in bound)
         return pairs
 

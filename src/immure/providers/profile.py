@@ -8,7 +8,7 @@ programs and the login are brought by the caller.
 """
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from typing import Any, Final, cast, get_args
@@ -17,29 +17,29 @@ import yaml
 
 from immure.errors import Fault
 from immure.model import Binary, Endpoint
+from immure.model.path import PathPattern
 from immure.policy.rules import Rule
 from immure.providers.login import Login, LoginKind
-from immure.rewrite.credential import Credential, Scheme
+from immure.rewrite.binding import Binding
+from immure.rewrite.credential import Credential, Foreign
 from immure.rewrite.placeholder import MINIMUM_ENTROPY, Shape, mint
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Slot:
-    """Where a placeholder becomes a secret."""
-
-    header: str
-    scheme: Scheme
-    endpoints: tuple[Endpoint, ...]
+from immure.rewrite.slot import BodyForm, FieldSlot, HeaderSlot, PathSlot, QuerySlot, Scheme, Slot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeclaredCredential:
-    """`name` is that of the login's secret and of the placeholder's shape, `variable` what carries the placeholder inside."""
+    """`name` is that of the login's secret, `variable` what carries the placeholder inside, `shape` what the placeholder looks like.
 
-    name: Shape
+    Without slots it is never exchanged on the wire, and the rest says nothing. `binding` lacks the programs.
+    """
+
+    name: str
     login: LoginKind
     variable: str
-    slot: Slot | None
+    shape: Shape
+    slots: tuple[Slot, ...]
+    binding: Binding
+    foreign: Foreign
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +93,7 @@ class Profile:
 
     def placeholders(self, login: Login, entropy: Callable[[int], bytes]) -> dict[str, str]:
         """New placeholders by credential name, for what this login holds. `entropy(n)` gives n random bytes."""
-        return {declared.name: mint(declared.name, entropy(MINIMUM_ENTROPY)) for declared in self._held(login)}
+        return {declared.name: mint(declared.shape, entropy(MINIMUM_ENTROPY)) for declared in self._held(login)}
 
     def credentials(self, login: Login, placeholders: Mapping[str, str], binaries: tuple[Binary, ...]) -> tuple[Credential, ...]:
         """What the gate may exchange, for the agent's own programs only."""
@@ -102,13 +102,12 @@ class Profile:
                 name=self._qualified(declared),
                 placeholder=placeholders[declared.name],
                 secret=login.secrets[declared.name],
-                endpoints=declared.slot.endpoints,
-                header=declared.slot.header,
-                scheme=declared.slot.scheme,
-                binaries=binaries,
+                slots=declared.slots,
+                binding=replace(declared.binding, binaries=binaries),
+                foreign=declared.foreign,
             )
             for declared in self._held(login)
-            if declared.slot is not None
+            if declared.slots
         )
 
     def environment(self, placeholders: Mapping[str, str]) -> dict[str, str]:
@@ -135,7 +134,7 @@ def parse_profile(text: str) -> Profile:
     """Read a profile. Raises Fault."""
     try:
         return _profile(yaml.safe_load(text))
-    except (yaml.YAMLError, ValueError, TypeError) as error:
+    except (yaml.YAMLError, ValueError, TypeError, Fault) as error:
         raise Fault(f"a provider profile of this package is wrong: {error}", code="profile.invalid") from error
 
 
@@ -154,22 +153,36 @@ def _profile(node: Any) -> Profile:
 
 
 def _credential(node: Any) -> DeclaredCredential:
-    fields = _fields(node, name=_REQUIRED, login=_REQUIRED, variable=_REQUIRED, slot=None)
+    known = {"name": _REQUIRED, "login": _REQUIRED, "variable": _REQUIRED, "shape": _REQUIRED}
+    optional: dict[str, Any] = {"slots": [], "endpoints": [], "methods": None, "paths": None, "foreign": "refuse"}
+    fields = _fields(node, **known, **optional)
+    methods, paths = fields["methods"], fields["paths"]
     return DeclaredCredential(
-        name=cast(Shape, _one_of(fields["name"], get_args(Shape))),
+        name=_text(fields["name"]),
         login=cast(LoginKind, _one_of(fields["login"], get_args(LoginKind))),
         variable=_text(fields["variable"]),
-        slot=None if fields["slot"] is None else _slot(fields["slot"]),
+        shape=cast(Shape, _one_of(fields["shape"], get_args(Shape))),
+        slots=tuple(_slot(item) for item in _list(fields["slots"])),
+        binding=Binding(
+            endpoints=tuple(Endpoint.parse(_text(item)) for item in _list(fields["endpoints"])),
+            methods=None if methods is None else tuple(_text(item) for item in _list(methods)),
+            paths=None if paths is None else tuple(PathPattern(_text(item)) for item in _list(paths)),
+        ),
+        foreign=cast(Foreign, _one_of(fields["foreign"], get_args(Foreign))),
     )
 
 
 def _slot(node: Any) -> Slot:
-    fields = _fields(node, header=_REQUIRED, scheme=_REQUIRED, endpoints=_REQUIRED)
-    return Slot(
-        header=_text(fields["header"]),
-        scheme=cast(Scheme, _one_of(fields["scheme"], get_args(Scheme))),
-        endpoints=tuple(Endpoint.parse(_text(item)) for item in _list(fields["endpoints"])),
-    )
+    match node:
+        case {"header": str(header), "scheme": str(scheme)} if len(node) == 2:
+            return HeaderSlot(header=header, scheme=cast(Scheme, scheme))
+        case {"query": str(parameter)} if len(node) == 1:
+            return QuerySlot(parameter=parameter)
+        case {"path": str(before)} if len(node) == 1:
+            return PathSlot(before=before)
+        case {"field": str(field), "form": str(form)} if len(node) == 2:
+            return FieldSlot(field=field, form=cast(BodyForm, form))
+    raise ValueError(f"{node!r} is not a slot")
 
 
 def _endpoint(node: Any) -> DeclaredEndpoint:

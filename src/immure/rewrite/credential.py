@@ -1,50 +1,51 @@
-"""A credential of one sandbox: the placeholder inside, the secret outside, and the one place where the one becomes the other.
+"""A credential of one sandbox: the placeholder inside, the secret outside, and where the one may become the other.
 
-*Fails:* what is not declared here is not sent: no endpoints, or an empty tuple of binaries, means nowhere and nobody.
+*Fails:* what is not declared here is not sent.
 """
 
-import re
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 from immure.errors import Fault
-from immure.model import Binary, Endpoint, Secret
+from immure.model import Secret
+from immure.rewrite.binding import Binding
 from immure.rewrite.pairs import MINIMUM_SECRET
 from immure.rewrite.placeholder import is_placeholder
+from immure.rewrite.slot import FieldSlot, Slot
 
-Scheme = Literal["bearer", "raw"]
-
-_HEADER = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+")
-"""A field name (RFC 9110 section 5.6.2), in lower case."""
+Foreign = Literal["refuse", "allow"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credential:
-    """`header` is the lower-case field that carries it, `scheme` whether the value is `Bearer x` or the bare `x`.
-
-    `binaries` None is any program that could be identified; an empty tuple is none.
-    """
+    """`foreign`: whether the endpoints it is bound to may be sent another credential than a placeholder, one that the agent brought."""
 
     name: str
     placeholder: str
     secret: Secret
-    endpoints: tuple[Endpoint, ...]
-    header: str
-    scheme: Scheme
-    binaries: tuple[Binary, ...] | None = None
+    slots: tuple[Slot, ...]
+    binding: Binding
+    foreign: Foreign = "refuse"
 
     def __post_init__(self) -> None:
         wrong = ""
         if not is_placeholder(self.placeholder):
             wrong = "its placeholder is not one of ours"
-        elif not _HEADER.fullmatch(self.header):
-            wrong = f"{self.header!r} is not a field name in lower case"
-        elif self.scheme not in get_args(Scheme):
-            wrong = f"{self.scheme!r} is not a scheme"
+        elif not self.slots:
+            wrong = "it has no slot"
+        elif self.foreign not in get_args(Foreign):
+            wrong = f"{self.foreign!r} is not what to do with others"
         elif len(self.secret.reveal()) < MINIMUM_SECRET:
             wrong = f"its secret is shorter than {MINIMUM_SECRET} characters"
+        elif any(isinstance(slot, FieldSlot) for slot in self.slots) and not (self.binding.methods and self.binding.paths):
+            wrong = "a slot in bodies needs methods and paths, for a body is taken whole before it is sent on"
         if wrong:
             raise Fault(f"credential {self.name!r} cannot be used: {wrong}", code="credential.shape")
+
+    @property
+    def places(self) -> str:
+        """Its slots, in words."""
+        return " or ".join(map(str, self.slots))
 
     @property
     def pair(self) -> tuple[bytes, bytes]:

@@ -11,7 +11,7 @@ Rules: only letters, digits and hyphens, so that it passes unquoted through shel
 
 import re
 from base64 import b32encode
-from typing import Literal
+from typing import Final, Literal
 
 from immure.errors import Fault
 
@@ -29,6 +29,9 @@ _PREFIX: dict[Shape, str] = {
     "authorization_code": "immure-code-",
     "device_auth_id": "immure-device-",
 }
+MARK: Final = b"immure-"
+"""What every placeholder holds, in some letter case."""
+
 # 26 base32 digits are the 128 bits of the rule. Letter case is ignored: a client that changes it must not get past the check.
 _CORE = r"immure-(?:[a-z]{1,8}-)?[a-z2-7]{26,}"
 _WHOLE = re.compile(r"(?:[a-z]{1,8}-)?" + _CORE, re.ASCII | re.IGNORECASE)

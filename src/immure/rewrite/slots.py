@@ -1,112 +1,243 @@
 """Outward: a placeholder in a declared slot becomes the real secret, or the request is refused.
 
-A slot is a header field: Authorization always, and the field that a credential declares. In a slot a placeholder of ours is either
-exchanged, because everything about it fits, or the reason for refusing the whole request. Outside a slot (other fields, path, body)
+Places that servers read a credential from are looked into: Authorization, Cookie, Proxy-Authorization, every field that a credential
+declares, the path and the query; and of bodies the declared fields at declared endpoints. In one of them a placeholder of ours is either
+exchanged, because everything about it fits, or the reason for refusing the whole request. Everywhere else (other fields, other bodies)
 it is inert text and passes byte for byte, so that a prompt or a diff that quotes one blocks nothing.
 
-*Trust:* the agent wrote every byte of the fields; host and port are those that the connection will be made to, not what a field
-says. *Fails:* closed: a placeholder that is unknown, old, of another sandbox, or one word out of place goes nowhere.
+On an endpoint that a credential of ours is bound to, Authorization and the slots of that endpoint are for placeholders alone: whatever
+else stands there the agent brought along, to act as someone else. A credential may allow that.
+
+*Trust:* the agent wrote every byte of the request; host and port are those that the connection was made to, not what a field says.
+*Fails:* closed, with `Refused`: a placeholder that is unknown, old, of another sandbox, or one word out of place goes nowhere.
 """
 
-import binascii
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 from immure.model import Caller
+from immure.model.path import canonical_path
+from immure.rewrite.content import exchange_field, forms_of
 from immure.rewrite.credential import Credential
 from immure.rewrite.placeholder import holds_placeholder
+from immure.rewrite.refused import Refused
+from immure.rewrite.slot import FieldSlot, HeaderSlot, PathSlot, QuerySlot, Slot, revealed
+from immure.rewrite.target import exchange_after, exchange_parameter, mentions_placeholder, unescaped
 
 Headers = Sequence[tuple[bytes, bytes]]
 
 _AUTHORIZATION = b"authorization"
+_COOKIE = b"cookie"
+_OF_CONTENT = frozenset([b"content-digest", b"content-md5", b"digest", b"repr-digest"])
+"""Fields about the very bytes of a body (RFC 9530): not true any more when one of them has changed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Substituted:
-    """The fields to send, and the credentials whose secrets are now in them. Forward these fields and no others."""
+    """What to send, and the credentials whose secrets are now in it. Forward this target and these fields and no others."""
 
+    target: bytes
     headers: tuple[tuple[bytes, bytes], ...]
     used: tuple[Credential, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refused:
-    """Nothing may be sent. `reason` is a clause about the placeholder ("it is not for …").
+class Slots:
+    """What may be exchanged in the requests of one connection, and what may not be in them."""
 
-    `credential_name` is None for a placeholder that this sandbox does not hold.
-    """
+    __slots__ = ("_by_path", "_credentials", "_fields", "_in_bodies", "_in_target", "_reserved")
 
-    credential_name: str | None
-    reason: str
+    def __init__(self, credentials: Sequence[Credential], *, host: str, port: int, encrypted: bool, caller: Caller | None) -> None:
+        """`host` is canonical."""
+        self._credentials = tuple(
+            (credential, credential.binding.connection_objection(host, port, encrypted=encrypted, caller=caller))
+            for credential in credentials
+        )
+        bound = [credential for credential in credentials if credential.binding.is_for(host, port)]
+        self._by_path = any(credential.binding.paths is not None for credential in bound)
+        self._in_target = {slot: c.name for c in bound for slot in c.slots if isinstance(slot, QuerySlot | PathSlot)}
+        self._in_bodies = tuple((slot, c) for c in bound for slot in c.slots if isinstance(slot, FieldSlot))
+        declared = [slot.header.encode() for c in credentials for slot in c.slots if isinstance(slot, HeaderSlot)]
+        self._fields = frozenset((_AUTHORIZATION, _COOKIE, *declared))
+        # Places in which nothing but a placeholder may stand here, each with the name of the credential that it is for.
+        self._reserved: dict[str, str] = {}
+        for credential in bound:
+            if credential.foreign == "refuse":
+                self._reserved.setdefault(_AUTHORIZATION.decode(), credential.name)
+                self._reserved.update((str(slot), credential.name) for slot in credential.slots)
 
+    def substitute(self, method: str, target: bytes, headers: Headers, *, proxy_authorization: bytes = b"") -> Substituted:
+        """Exchange what stands in the target and fields of one request. Values come without outer white space. Raises Refused."""
+        request = self._judge(method, target)
+        if holds_placeholder(shown := _legible(proxy_authorization.decode("latin-1"))):
+            request.exchange(shown, shown, "proxy-authorization", _never)
+        fields = self._exchange_fields(request, headers)
+        if self._in_target or mentions_placeholder(target):
+            target = self._exchange_target(request, target)
+        elif request.used and request.path is not None:
+            target = b"".join((request.path.encode(), *target.partition(b"?")[1:]))
+        return Substituted(target=target, headers=fields, used=tuple(request.used))
 
-def substitute(
-    headers: Headers, *, host: str, port: int, encrypted: bool, caller: Caller | None, credentials: Sequence[Credential]
-) -> Substituted | Refused:
-    """Exchange the placeholders in the slots of one request to a canonical host and a port. Values come without outer white space."""
-    slots = {_AUTHORIZATION}.union([credential.header.encode() for credential in credentials])
-    fields = list(headers)
-    names = [name.lower() for name, _ in fields]
-    used = []
-    for index, name in enumerate(names):
-        if name not in slots:
-            continue
-        value = fields[index][1].decode("latin-1")
-        readable = _readable(value)
-        if not holds_placeholder(readable):
-            continue
-        held = [credential for credential in credentials if credential.placeholder in readable]
-        if not held:
-            return Refused(credential_name=None, reason="it is not of this sandbox, or no longer")
-        slot = name.decode()
-        if names.count(name) > 1:
-            return Refused(credential_name=held[0].name, reason=f"it came with more than one {slot}")
-        objections = [_objection(credential, slot, value, host, port, encrypted, caller) for credential in held]
-        if all(objections):
-            return Refused(credential_name=held[0].name, reason=objections[0])
-        chosen = held[objections.index("")]
-        fields[index] = fields[index][0], _filled(chosen)
-        used.append(chosen)
-    return Substituted(headers=tuple(fields), used=tuple(used))
+    def may_repeat(self, used: Sequence[Credential], method: str, target: bytes) -> bool:
+        """Whether a request with the fields of one that these were used for is sure to get them again, and its target to stay."""
+        if self._in_target or mentions_placeholder(target):
+            return False
+        if not used:
+            return True
+        request = self._judge(method, target)
+        if request.path not in (None, target.partition(b"?")[0].decode("latin-1")):
+            return False
+        return not any(credential.binding.request_objection(method, request.path) for credential in used)
 
+    def _judge(self, method: str, target: bytes) -> "_Request":
+        path = None
+        if self._by_path or self._in_target:
+            try:
+                path = canonical_path(target.partition(b"?")[0].decode("latin-1"))
+            except ValueError:
+                pass  # a path without a canonical form fits nothing that asks for one
+        return _Request(self._credentials, method, path)
 
-def _readable(value: str) -> str:
-    """A slot's value as the far end would read it: Basic hides user and password in base64 (RFC 7617), so they are shown beside it."""
-    scheme, _, rest = value.partition(" ")
-    if scheme.lower() != "basic":
+    def _exchange_fields(self, request: "_Request", headers: Headers) -> tuple[tuple[bytes, bytes], ...]:
+        fields = list(headers)
+        names = [name.lower() for name, _ in fields]
+        for index, name in enumerate(names):
+            if name not in self._fields:
+                continue
+            position = name.decode()
+            value = fields[index][1].decode("latin-1")
+            if not holds_placeholder(shown := _legible(value)):
+                self._refuse_foreign(position, value)
+                continue
+            if names.count(name) > 1:
+                request.refuse(shown, f"it came with more than one {position}")
+            filled = request.exchange(value, shown, position, partial(_is_field, position))
+            fields[index] = fields[index][0], filled.encode("latin-1")
+        return tuple(fields)
+
+    def _exchange_target(self, request: "_Request", target: bytes) -> bytes:
+        path, mark, query = target.decode("latin-1").partition("?")
+        path = request.path or path
+        rest_of_path, rest_of_query = self._exchange_places(path, query, lambda _slot, _value: "")
+        for part, rest in (("path", rest_of_path), ("query", rest_of_query)):
+            if mentions_placeholder(rest.encode("latin-1")):
+                shown = unescaped(rest)
+                request.exchange(shown, shown, f"the {part}", _never)
+        path, query = self._exchange_places(path, query, partial(self._exchange_place, request))
+        return f"{path}{mark}{query}".encode("latin-1") if request.used else target
+
+    def _exchange_places(self, path: str, query: str, exchange: Callable[[Slot, str], str]) -> tuple[str, str]:
+        for slot, owner in self._in_target.items():
+            if isinstance(slot, PathSlot):
+                path = exchange_after(path, slot.before, partial(exchange, slot))
+            else:
+                try:
+                    query = exchange_parameter(query, slot.parameter, partial(exchange, slot))
+                except ValueError as error:
+                    raise Refused(owner, f"in the query {error}") from None
+        return path, query
+
+    def _exchange_place(self, request: "_Request", slot: Slot, value: str) -> str:
+        if holds_placeholder(shown := _legible(value)):
+            return request.exchange(value, shown, str(slot), slot.__eq__)
+        self._refuse_foreign(str(slot), value)
         return value
-    try:
-        decoded = binascii.a2b_base64(rest.rstrip("=") + "==")  # servers accept it without the padding too
-    except ValueError:
+
+    def _refuse_foreign(self, position: str, value: str) -> None:
+        if value and (owner := self._reserved.get(position)):
+            raise Refused(owner, f"{position} is there for credential {owner!r} alone", foreign=True)
+
+    # Bodies
+
+    def in_body(self, method: str, target: bytes, headers: Headers) -> tuple[tuple[FieldSlot, Credential], ...]:
+        """The slots in the body of such a request. If there are any, it must be taken whole, for `substitute_body`. Raises Refused."""
+        if not self._in_bodies:
+            return ()
+        path = self._judge(method, target).path
+        forms = forms_of(headers)
+        found = {slot: c for slot, c in self._in_bodies if slot.form in forms and not c.binding.request_objection(method, path)}
+        for slot, owner in found.items():
+            if coding := next((v for n, v in headers if n.lower() == b"content-encoding" and v.lower() not in (b"", b"identity")), b""):
+                raise _unreadable(slot, owner, f"the body is encoded as {coding.decode('latin-1')}")
+        return tuple(found.items())
+
+    def substitute_body(
+        self, head: Substituted, slots: Sequence[tuple[FieldSlot, Credential]], method: str, target: bytes, body: bytes
+    ) -> tuple[Substituted, bytes]:
+        """Exchange what stands in these slots of a whole body. `target` is that of the client. Raises Refused."""
+        request = self._judge(method, target)
+        sent = body
+        for slot, owner in slots:
+            try:
+                sent = exchange_field(sent, slot.form, slot.field, partial(self._exchange_place, request, slot))
+            except ValueError as error:
+                raise _unreadable(slot, owner, str(error)) from None
+        if not request.used:
+            return head, body
+        headers = tuple(field for field in head.headers if field[0].lower() not in _OF_CONTENT)
+        return replace(head, headers=headers, used=tuple(dict.fromkeys((*head.used, *request.used)))), sent
+
+
+class _Request:
+    """One request: what its credentials are judged by, and which of them have gone into it."""
+
+    __slots__ = ("_credentials", "_method", "path", "used")
+
+    def __init__(self, credentials: Sequence[tuple[Credential, str]], method: str, path: str | None) -> None:
+        """`credentials` come with what speaks against them on this connection. `path` is canonical, or None."""
+        self._credentials = credentials
+        self._method = method
+        self.path = path
+        self.used: list[Credential] = []
+
+    def exchange(self, value: str, shown: str, position: str, fits: Callable[[Slot], bool]) -> str:
+        """The value with its placeholders exchanged, each for a slot that fits. Raises Refused unless all are.
+
+        `shown` is all that can be read in the value, `position` where it stands, in words.
+        """
+        refusals = []
+        for credential, objection in self._credentials:
+            if credential.placeholder not in shown:
+                continue
+            secret = credential.secret.reveal()
+            slots = [slot for slot in credential.slots if fits(slot)]
+            filled = next((text for slot in slots if (text := slot.filled(value, credential.placeholder, secret)) is not None), None)
+            if not slots:
+                why = f"it belongs in {credential.places}, not in {position}"
+            elif filled is None:
+                why = f"it does not stand alone in {position}"
+            else:
+                why = objection or credential.binding.request_objection(self._method, self.path)
+            if why or filled is None:
+                refusals.append(Refused(credential.name, why))
+                continue
+            value = filled
+            shown = shown.replace(credential.placeholder, " ")
+            if credential not in self.used:
+                self.used.append(credential)
+        if holds_placeholder(shown):
+            raise refusals[0] if refusals else Refused(None, "it is not of this sandbox, or no longer")
         return value
-    return f"{value} {decoded.decode('latin-1')}"
+
+    def refuse(self, shown: str, why: str) -> None:
+        """Raise Refused for what can be read, whatever it is."""
+        held = [credential.name for credential, _ in self._credentials if credential.placeholder in shown]
+        raise Refused(held[0] if held else None, why if held else "it is not of this sandbox, or no longer")
 
 
-def _objection(credential: Credential, slot: str, value: str, host: str, port: int, encrypted: bool, caller: Caller | None) -> str:
-    """Why this credential may not fill this slot of this request; empty if nothing speaks against it."""
-    if slot != credential.header:
-        return f"it belongs in {credential.header}, not in {slot}"
-    if not _is_bare(credential, value):
-        return f"it does not stand alone in {slot}"
-    if not any(endpoint.matches(host, port) for endpoint in credential.endpoints):
-        return f"it is not for {host}, port {port}"
-    if not encrypted:
-        return "it is never sent unencrypted"
-    if caller is None:
-        return "the program that sent it could not be identified"
-    if credential.binaries is not None and not any(caller.binary.same_file(binary) for binary in credential.binaries):
-        return f"it is not for {caller.binary.path}"
-    return ""
+def _is_field(name: str, slot: Slot) -> bool:
+    return isinstance(slot, HeaderSlot) and slot.header == name
 
 
-def _is_bare(credential: Credential, value: str) -> bool:
-    """Whether the value is the placeholder and nothing else, after the scheme's word (case-insensitive, RFC 9110 section 11.1)."""
-    if credential.scheme == "raw":
-        return value == credential.placeholder
-    word, _, token = value.partition(" ")
-    return word.lower() == "bearer" and token.lstrip(" ") == credential.placeholder
+def _never(_: Slot) -> bool:
+    return False
 
 
-def _filled(credential: Credential) -> bytes:
-    secret = credential.secret.reveal().encode()
-    return secret if credential.scheme == "raw" else b"Bearer " + secret
+def _legible(value: str) -> str:
+    """A value with all that can be read in it: what Basic hides in base64, and what percent escapes stand for."""
+    shown = revealed(value)
+    return f"{shown} {unescaped(shown)}" if "%" in shown else shown
+
+
+def _unreadable(slot: FieldSlot, owner: Credential, why: str) -> Refused:
+    return Refused(owner.name, f"{slot} cannot be read, for {why}")

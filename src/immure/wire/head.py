@@ -42,7 +42,8 @@ class Request(NamedTuple):
     """A request head. A tuple, because a frozen dataclass of as many fields takes 2 µs to build.
 
     `target` begins with "/" or is "*"; an absolute-form target has been split into `scheme`, `authority` and the rest. `length` is the
-    declared Content-Length, also when it is 0. `upgrade` is the lower-case protocol asked for, or empty.
+    declared Content-Length, also when it is 0. `upgrade` is the lower-case protocol asked for, or empty. `proxy_authorization` is to be
+    looked at and not to be sent on.
     """
 
     method: bytes
@@ -57,6 +58,7 @@ class Request(NamedTuple):
     authority: bytes = b""
     expects_continue: bool = False
     upgrade: bytes = b""
+    proxy_authorization: bytes = b""
 
 
 class Response(NamedTuple):
@@ -113,6 +115,7 @@ class _Said(NamedTuple):
     upgrade: bytes
     host: bytes | None
     expects_continue: bool
+    proxy_authorization: bytes
 
 
 class Memory:
@@ -141,7 +144,8 @@ def _read_block(block: bytes, minor: int, memory: Memory | None) -> _Said:
     if expectation is not None and expectation.lower() != b"100-continue":
         raise PeerError("an expectation that is not 100-continue", 417)
     expects_continue = expectation is not None and minor == 1
-    said = _Said(tuple(kept), chunked, length, keep_alive, upgrade, taken.get(b"host"), expects_continue)
+    proxy_authorization = taken.get(b"proxy-authorization", b"")
+    said = _Said(tuple(kept), chunked, length, keep_alive, upgrade, taken.get(b"host"), expects_continue, proxy_authorization)
     if memory is not None:
         memory.block, memory.minor, memory.said = block, minor, said
     return said
@@ -213,14 +217,14 @@ def parse_request(head: bytes, memory: Memory | None = None) -> Request:
     if len(target) > MAX_TARGET:
         raise PeerError(f"a target of more than {MAX_TARGET} octets", 414)
     minor = 1 if version == b"1" else 0
-    headers, chunked, length, keep_alive, upgrade, host, expects = _read_block(head[found.end() :], minor, memory)
+    headers, chunked, length, keep_alive, upgrade, host, expects, proxy = _read_block(head[found.end() :], minor, memory)
     if host is None and minor == 1:
         raise PeerError("no Host field (RFC 9112 section 3.2)")
     scheme = authority = b""
     if target[0] != _SLASH and method != b"CONNECT" and not (target == b"*" and method == b"OPTIONS"):
         scheme, authority, target = _absolute(target)
     framing = Framing.CHUNKED if chunked else Framing.LENGTH if length else Framing.NONE
-    return Request(method, target, minor, headers, framing, length, keep_alive, host, scheme, authority, expects, upgrade)
+    return Request(method, target, minor, headers, framing, length, keep_alive, host, scheme, authority, expects, upgrade, proxy)
 
 
 def parse_response(head: bytes, method: bytes, upgrade: bytes = b"", memory: Memory | None = None) -> Response:
@@ -230,7 +234,7 @@ def parse_response(head: bytes, method: bytes, upgrade: bytes = b"", memory: Mem
         raise _complaint(head, "status line")
     version, digits, reason = found.groups()
     minor = 1 if version == b"1" else 0
-    headers, chunked, length, keep_alive, upgraded, _, _ = _read_block(head[found.end() :], minor, memory)
+    headers, chunked, length, keep_alive, upgraded, *_ = _read_block(head[found.end() :], minor, memory)
     status = int(digits)
     if status == 101:
         if not upgrade or upgraded != upgrade:
