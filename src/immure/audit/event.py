@@ -1,8 +1,9 @@
-"""Audit events as JSON lines in the shape of OCSF 1.7 (schema.ocsf.io): a decision, or a change to a login.
+"""Audit events as JSON lines in the shape of OCSF 1.7 (schema.ocsf.io): a decision, a change to a login, or a finding.
 
     http_event     class 4002, HTTP Activity: a request, decided, and what became of it
     network_event  class 4001, Network Activity: a connection decided before any request could be read
     login_event    class 3002, Authentication: imported, refreshed, refused, revoked
+    finding_event  class 2004, Detection Finding: a request that was refused because of a credential, for whoever watches for such
 
 Written for the data path: templates filled by `%`, each text through the escaper of the standard library's JSON encoder, a few
 microseconds a line (`json.dumps` of the same object takes several times that).
@@ -46,6 +47,10 @@ _REQUEST = ',"http_request":{"uid":%s,"http_method":%s,"url":{"hostname":%s,"por
 _RESPONSE = ',"http_response":{"code":%d}'
 _CONNECTION = ',"connection_info":{"uid":%s,"protocol_name":"tcp","direction_id":2}}\n'
 _LOGIN = ',"severity_id":%d,"activity_name":%s,"user":{"name":%s},"dst_endpoint":%s}\n'
+_FINDING = (
+    ',"severity_id":%d,"is_alert":true,"action_id":2,"action":"Denied","disposition_id":2,"disposition":"Blocked",'
+    '"finding_info":{"uid":%s,"title":%s},"evidences":[{%s"dst_endpoint":%s}],"unmapped":{"credentials":[%s]}}\n'
+)
 _ACTOR = '"actor":{"process":{"pid":%d,"file":{"name":%s,"path":%s,"type_id":1}}},'
 _ENDPOINT = '{"%s":%s,"port":%d}'
 
@@ -53,11 +58,12 @@ _ALLOWED = '"severity_id":1,"action_id":1,"action":"Allowed","disposition_id":1,
 _DENIED = '"severity_id":2,"action_id":2,"action":"Denied","disposition_id":2,"disposition":"Blocked"'
 
 _SUCCESS, _FAILURE = 1, 2
-_INFORMATIONAL, _LOW = 1, 2
+_INFORMATIONAL, _LOW, _HIGH = 1, 2, 4
 _OPEN, _REFUSE = 1, 5
 _OTHER = 99
 _METHODS = {"CONNECT": 1, "DELETE": 2, "GET": 3, "HEAD": 4, "OPTIONS": 5, "POST": 6, "PUT": 7, "TRACE": 8, "PATCH": 9}
 _LOGON, _LOGOFF, _RENEW = 1, 2, 5
+_CREATE, _NEW = 1, 1
 _LOGIN_ACTIVITIES: dict[LoginActivity, tuple[int, int]] = {
     "imported": (_LOGON, _SUCCESS),
     "refreshed": (_RENEW, _SUCCESS),
@@ -129,6 +135,27 @@ def login_event(*, time: int, login: str, activity: LoginActivity, host: str, sa
     head = _head(time, 3002, number, state, reason, sandbox)
     severity = _LOW if state == _FAILURE else _INFORMATIONAL
     return (head + _LOGIN % (severity, quoted(activity), quoted(login), _endpoint(host, 443))).encode("ascii")
+
+
+def finding_event(
+    *,
+    time: int,
+    sandbox: str,
+    caller: Caller | None,
+    host: str,
+    port: int,
+    request_id: str,
+    title: str,
+    credential: str | None,
+    reason: str,
+) -> bytes:
+    """One request that was refused because of a credential in it: `credential` names which, None for one that the sandbox does not hold.
+
+    It stands beside the `http_event` of the same `request_id`.
+    """
+    head = _head(time, 2004, _CREATE, _NEW, reason, sandbox)
+    named = "" if credential is None else quoted(credential)
+    return (head + _FINDING % (_HIGH, quoted(request_id), quoted(title), _actor(caller), _endpoint(host, port), named)).encode("ascii")
 
 
 def _head(time: int, kind: int, activity: int, state: int, detail: str, sandbox: str) -> str:

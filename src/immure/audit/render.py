@@ -1,6 +1,7 @@
 """An audit event as one short line for a person.
 
     15:04:05 DENY  curl  attacker.example.com:443  default  "/usr/bin/curl may not reach …"
+    15:04:05 ALERT curl  api.example.com:443  misplaced placeholder  codex.access_token  "credential 'codex.access_token' was not …"
 
 Not a format to parse: that is the JSON itself. Rules: one event is one line, whatever is in it; nothing that an agent could have
 chosen reaches the terminal unless it is printable.
@@ -13,6 +14,7 @@ import json
 from datetime import datetime, tzinfo
 from typing import Any
 
+_FINDING = 2004
 _LONGEST = 240
 """Characters of any one text: more is cut, so that an agent cannot scroll what it did off the screen."""
 
@@ -28,10 +30,13 @@ def render(line: bytes, *, colour: bool = False, zone: tzinfo | None = None) -> 
     if not isinstance(event, dict):
         return "?  " + neutral(line.decode("utf-8", "replace").strip())
     verdict, paint = _verdict(event)
-    columns = [_who(event), *_what(event)]
-    rule = _text(event, "firewall_rule", "name")
     credentials = _at(event, "unmapped", "credentials")
-    columns += [rule, *(f"+{name}" for name in (credentials if isinstance(credentials, list) else []))]
+    names = credentials if isinstance(credentials, list) else []
+    if event.get("class_uid") == _FINDING:
+        evidence = _evidence(event)
+        columns = [_who(evidence), _where(evidence), _text(event, "finding_info", "title"), *map(str, names)]
+    else:
+        columns = [_who(event), *_what(event), _text(event, "firewall_rule", "name"), *(f"+{name}" for name in names)]
     shown = "  ".join(neutral(column) for column in columns if column)
     detail = _text(event, "status_detail")
     if detail:
@@ -54,6 +59,8 @@ def _painted(text: str, paint: str, colour: bool) -> str:
 
 def _verdict(event: dict[str, Any]) -> tuple[str, str]:
     failed = event.get("status_id") == 2
+    if event.get("class_uid") == _FINDING:
+        return "ALERT", _RED
     match event.get("action_id"):
         case 1:
             return ("FAIL ", _YELLOW) if failed else ("ALLOW", _GREEN)
@@ -71,8 +78,7 @@ def _who(event: dict[str, Any]) -> str:
 
 
 def _what(event: dict[str, Any]) -> list[str]:
-    host = _text(event, "dst_endpoint", "hostname") or _text(event, "dst_endpoint", "ip")
-    where = f"{f'[{host}]' if ':' in host else host}:{_text(event, 'dst_endpoint', 'port')}" if host else ""
+    where = _where(event)
     match event.get("class_uid"):
         case 4002:
             request = f"{_text(event, 'http_request', 'http_method')} {_text(event, 'http_request', 'url', 'path')}"
@@ -80,6 +86,18 @@ def _what(event: dict[str, Any]) -> list[str]:
         case 3002:
             return [_text(event, "activity_name"), where]
     return [where]
+
+
+def _where(event: dict[str, Any]) -> str:
+    host = _text(event, "dst_endpoint", "hostname") or _text(event, "dst_endpoint", "ip")
+    return f"{f'[{host}]' if ':' in host else host}:{_text(event, 'dst_endpoint', 'port')}" if host else ""
+
+
+def _evidence(event: dict[str, Any]) -> dict[str, Any]:
+    """What a finding is about: actor and endpoint, as other events have them themselves."""
+    evidences = event.get("evidences")
+    first = evidences[0] if isinstance(evidences, list) and evidences else {}
+    return first if isinstance(first, dict) else {}
 
 
 def _clock(event: dict[str, Any], zone: tzinfo | None) -> str:

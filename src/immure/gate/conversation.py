@@ -242,8 +242,12 @@ class Conversation:
 
     def refuse_credential(self, request: Request, request_id: str, refused: Refused) -> None:
         """Answer a request in which something in a slot does not fit."""
-        deny = Deny("credential", "built-in", refused.sentence(self.flow.host))
-        self._refuse(request, request_id, deny, 403, "credential_refused")
+        dead = self._sandbox.withdrawal_of([refused.shown])
+        sentence = refused.sentence(self.flow.host, dead.reason if dead else "")
+        deny = Deny("credential", "built-in", sentence, dead.hint if dead else "")
+        self.record(deny, request_id, request, 403)
+        self._sandbox.record_finding(self.flow, request_id, refused, sentence)
+        self.answer(request, 403, denial(self.flow, deny, request_id, "credential_refused"))
 
     def record(self, decision: Decision, request_id: str, request: Request, status: int | None, failure: str = "") -> None:
         self._sandbox.record_request(self.flow, decision, request_id, request.method, request.target, status, failure=failure)

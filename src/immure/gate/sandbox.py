@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Protocol
 
-from immure.audit.event import http_event, network_event
+from immure.audit.event import finding_event, http_event, network_event
 from immure.gate.brief import Brief
 from immure.gate.certificate import Authority
 from immure.gate.flow import Flow
@@ -18,7 +18,7 @@ from immure.gate.upstream import Pool
 from immure.model import Decision, Deny, Endpoint
 from immure.policy import Policy
 from immure.policy.decide import BUILT_IN, DEFAULT
-from immure.rewrite import Credential, Pairs
+from immure.rewrite import Credential, Pairs, Refused
 
 
 class Answerable(Protocol):
@@ -168,6 +168,21 @@ class Sandbox:
             request_id=request_id,
             credentials=[credential.name for credential in credentials],
             failure=failure,
+        )
+        self.trail.add(event)
+
+    def record_finding(self, flow: Flow, request_id: str, refused: Refused, reason: str) -> None:
+        """Put beside a request that was refused because of a credential that this is worth a look."""
+        event = finding_event(
+            time=time.time_ns() // 1_000_000,
+            sandbox=self.id,
+            caller=flow.caller,
+            host=flow.host,
+            port=flow.port,
+            request_id=request_id,
+            title=refused.kind,
+            credential=refused.credential_name,
+            reason=reason,
         )
         self.trail.add(event)
 

@@ -56,14 +56,13 @@ class Substitution:
             self._slots = Slots(grants.credentials, host=flow.host, port=flow.port, encrypted=flow.encrypted, caller=flow.caller)
             self._grants, self._request = grants, None
         method, slots = request.method.decode(), self._slots
-        if self._repeats(request, method):
-            sent = request
-        else:
-            proxy_authorization = request.proxy_authorization
-            self._head = head = slots.substitute(method, request.target, request.headers, proxy_authorization=proxy_authorization)
-            self._outgoing = self.outgoing(head)
+        target = request.target
+        if not self._repeats(request, method):
+            self._head = slots.substitute(method, target, request.headers, proxy_authorization=request.proxy_authorization)
+            self._outgoing = self.outgoing(self._head)
             self._request = request
-            sent = request if head.target == request.target else request._replace(target=head.target)
+            target = self._head.target
+        sent = request if target == request.target else request._replace(target=target)
         return Prepared(sent, self._outgoing, self._head, slots.in_body(method, request.target, request.headers))
 
     def _repeats(self, request: Request, method: str) -> bool:

@@ -5,7 +5,7 @@ server could read as a way up, however often it decodes and whichever characters
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import unquote_to_bytes
 
 _PLAIN = re.compile(r"(?:/(?:[A-Za-z0-9_~!$&'()*+,=:@-][A-Za-z0-9_~!$&'()*+,=:@.-]*)?)+", re.ASCII)
@@ -63,18 +63,20 @@ def _refuse_other_readings(path: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class PathPattern:
-    """A canonical path, for itself alone; or `/prefix/**`, for all that is below it."""
+    """A canonical path, for itself alone; or `/prefix/**`, for all that is below `/prefix/`."""
 
     text: str
+    _below: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        path = self.text.removesuffix("**") if self.text.endswith("/**") else self.text
+        object.__setattr__(self, "_below", self.text.removesuffix("**") if self.text.endswith("/**") else "")
+        path = self._below or self.text
         if "*" in path or canonical_path(path) != path:
             raise ValueError(f"not a pattern of paths: {self.text!r}")
 
     def matches(self, path: str) -> bool:
         """Whether a canonical path lies within this pattern."""
-        return path.startswith(self.text[:-2]) if self.text.endswith("/**") else path == self.text
+        return path.startswith(self._below) if self._below else path == self.text
 
     def __str__(self) -> str:
         return self.text

@@ -38,8 +38,11 @@ class Binding:
         """Why it is not for such a request; empty if nothing speaks against it. `path` is canonical, None if it has no such form."""
         if self.methods is not None and method not in self.methods:
             return f"it is not for {method}"
-        if self.paths is not None and path is None:
+        if self.paths is None:
+            return ""
+        if path is None:
             return "the path can be read in more than one way"
-        if self.paths is not None and not any(pattern.matches(path or "") for pattern in self.paths):
-            return f"it is not for the path {path}"
-        return ""
+        for pattern in self.paths:
+            if pattern.matches(path):
+                return ""
+        return f"it is not for the path {path}"

@@ -45,7 +45,7 @@ class Credential:
     @property
     def places(self) -> str:
         """Its slots, in words."""
-        return " or ".join(map(str, self.slots))
+        return " or ".join(dict.fromkeys(slot.position for slot in self.slots))
 
     @property
     def pair(self) -> tuple[bytes, bytes]:

@@ -29,7 +29,7 @@ _PREFIX: dict[Shape, str] = {
     "authorization_code": "immure-code-",
     "device_auth_id": "immure-device-",
 }
-MARK: Final = b"immure-"
+MARK: Final = "immure-"
 """What every placeholder holds, in some letter case."""
 
 # 26 base32 digits are the 128 bits of the rule. Letter case is ignored: a client that changes it must not get past the check.
@@ -52,4 +52,4 @@ def is_placeholder(text: str) -> bool:
 
 def holds_placeholder(text: str) -> bool:
     """Whether a placeholder of ours stands anywhere in the text."""
-    return _WITHIN.search(text) is not None
+    return MARK in text.lower() and _WITHIN.search(text) is not None

@@ -1,22 +1,33 @@
 """Why a request is not sent on: something in a slot does not fit."""
 
+from typing import Literal
+
+RefusedKind = Literal["misplaced placeholder", "foreign credential", "unreadable slot"]
+
 
 class Refused(Exception):
-    """Nothing of the request may be sent. `reason` is a clause about what was in the slot ("it is not for …").
+    """Nothing of the request may be sent. `reason` is a clause about what stands in the slot ("it is not for …").
 
-    `credential_name` is None for a placeholder that this sandbox does not hold. `foreign`: what was in the slot is no placeholder of
-    ours but a credential that the program brought along, and `credential_name` that which the slot is for.
+    `credential_name` is that of the placeholder, None if this sandbox does not hold it; for the other kinds, whose slot it is. `shown` is
+    what an unknown placeholder stood in, for who may know what has become of it: it is the agent's, and not to be shown.
     """
 
-    def __init__(self, credential_name: str | None, reason: str, *, foreign: bool = False) -> None:
+    def __init__(self, credential_name: str | None, reason: str, kind: RefusedKind = "misplaced placeholder", *, shown: str = "") -> None:
         super().__init__(reason)
         self.credential_name = credential_name
         self.reason = reason
-        self.foreign = foreign
+        self.kind = kind
+        self.shown = shown
 
-    def sentence(self, host: str) -> str:
-        """What was not sent, where to, and why."""
-        if self.foreign:
-            return f"a credential that is not immure's was not sent to {host}: {self.reason}"
-        whose = f"credential {self.credential_name!r}" if self.credential_name else "a placeholder"
-        return f"{whose} was not sent to {host}: {self.reason}"
+    def sentence(self, host: str, reason: str = "") -> str:
+        """What was not sent, where to, and why: for `reason`, if more is known than was here."""
+        match self.kind:
+            case "misplaced placeholder" if self.credential_name:
+                what = f"credential {self.credential_name!r}"
+            case "misplaced placeholder":
+                what = "a placeholder"
+            case "foreign credential":
+                what = "a credential that is not immure's"
+            case "unreadable slot":
+                what = "the request"
+        return f"{what} was not sent to {host}: {reason or self.reason}"

@@ -6,7 +6,8 @@
     FieldSlot       a field of a body that is a JSON object or a form
 
 Each says what becomes of a value when it is filled: `filled` returns None if the placeholder is not all that the place holds, for what
-stands beside it was not declared. Values are text as it is read: without base64, percent or JSON escapes, but for a header's.
+stands beside it was not declared. `position` names the place in messages. Values are text as it is read, without base64 (but for a
+header's), percent or JSON escapes.
 """
 
 import binascii
@@ -53,7 +54,8 @@ class HeaderSlot:
         pair = f"{secret}:{password}" if user == placeholder else f"{user}:{secret}"
         return f"Basic {binascii.b2a_base64(pair.encode('latin-1'), newline=False).decode()}"
 
-    def __str__(self) -> str:
+    @property
+    def position(self) -> str:
         return self.header
 
 
@@ -68,7 +70,8 @@ class QuerySlot:
     def filled(self, value: str, placeholder: str, secret: str) -> str | None:
         return secret if value == placeholder else None
 
-    def __str__(self) -> str:
+    @property
+    def position(self) -> str:
         return f"the query parameter {self.parameter!r}"
 
 
@@ -85,7 +88,8 @@ class PathSlot:
     def filled(self, value: str, placeholder: str, secret: str) -> str | None:
         return secret if value == placeholder else None
 
-    def __str__(self) -> str:
+    @property
+    def position(self) -> str:
         return f"the path after {self.before!r}"
 
 
@@ -105,7 +109,8 @@ class FieldSlot:
     def filled(self, value: str, placeholder: str, secret: str) -> str | None:
         return secret if value == placeholder else None
 
-    def __str__(self) -> str:
+    @property
+    def position(self) -> str:
         return f"the field {self.field!r} of a {self.form} body"
 
 

@@ -57,26 +57,30 @@ class Slots:
         self._by_path = any(credential.binding.paths is not None for credential in bound)
         self._in_target = {slot: c.name for c in bound for slot in c.slots if isinstance(slot, QuerySlot | PathSlot)}
         self._in_bodies = tuple((slot, c) for c in bound for slot in c.slots if isinstance(slot, FieldSlot))
-        declared = [slot.header.encode() for c in credentials for slot in c.slots if isinstance(slot, HeaderSlot)]
-        self._fields = frozenset((_AUTHORIZATION, _COOKIE, *declared))
+        declared = {slot.header.encode() for c in credentials for slot in c.slots if isinstance(slot, HeaderSlot)}
+        self._fields = {name: self._candidates(name.decode()) for name in {_AUTHORIZATION, _COOKIE, *declared}}
         # Places in which nothing but a placeholder may stand here, each with the name of the credential that it is for.
         self._reserved: dict[str, str] = {}
         for credential in bound:
             if credential.foreign == "refuse":
                 self._reserved.setdefault(_AUTHORIZATION.decode(), credential.name)
-                self._reserved.update((str(slot), credential.name) for slot in credential.slots)
+                self._reserved.update((slot.position, credential.name) for slot in credential.slots)
+
+    def _candidates(self, position: str) -> "_Candidates":
+        """All credentials for a place, each with its slots there, which may be none, and what speaks against it on this connection."""
+        return [(c, [slot for slot in c.slots if slot.position == position], objection) for c, objection in self._credentials]
 
     def substitute(self, method: str, target: bytes, headers: Headers, *, proxy_authorization: bytes = b"") -> Substituted:
         """Exchange what stands in the target and fields of one request. Values come without outer white space. Raises Refused."""
-        request = self._judge(method, target)
+        request = _Request(method, self._path(target))
         if holds_placeholder(shown := _legible(proxy_authorization.decode("latin-1"))):
-            request.exchange(shown, shown, "proxy-authorization", _never)
+            request.exchange(shown, shown, "proxy-authorization", self._candidates("proxy-authorization"))
         fields = self._exchange_fields(request, headers)
         if self._in_target or mentions_placeholder(target):
             target = self._exchange_target(request, target)
         elif request.used and request.path is not None:
             target = b"".join((request.path.encode(), *target.partition(b"?")[1:]))
-        return Substituted(target=target, headers=fields, used=tuple(request.used))
+        return Substituted(target=target, headers=fields, used=tuple(request.used.values()))
 
     def may_repeat(self, used: Sequence[Credential], method: str, target: bytes) -> bool:
         """Whether a request with the fields of one that these were used for is sure to get them again, and its target to stay."""
@@ -84,25 +88,26 @@ class Slots:
             return False
         if not used:
             return True
-        request = self._judge(method, target)
-        if request.path not in (None, target.partition(b"?")[0].decode("latin-1")):
+        path = self._path(target)
+        if path is not None and path != target.partition(b"?")[0].decode("latin-1"):
             return False
-        return not any(credential.binding.request_objection(method, request.path) for credential in used)
+        return not any(credential.binding.request_objection(method, path) for credential in used)
 
-    def _judge(self, method: str, target: bytes) -> "_Request":
-        path = None
+    def _path(self, target: bytes) -> str | None:
+        """The canonical path, if there is one and anything here asks for it."""
         if self._by_path or self._in_target:
             try:
-                path = canonical_path(target.partition(b"?")[0].decode("latin-1"))
+                return canonical_path(target.partition(b"?")[0].decode("latin-1"))
             except ValueError:
-                pass  # a path without a canonical form fits nothing that asks for one
-        return _Request(self._credentials, method, path)
+                pass  # it fits nothing that asks for a path
+        return None
 
     def _exchange_fields(self, request: "_Request", headers: Headers) -> tuple[tuple[bytes, bytes], ...]:
         fields = list(headers)
         names = [name.lower() for name, _ in fields]
         for index, name in enumerate(names):
-            if name not in self._fields:
+            candidates = self._fields.get(name)
+            if candidates is None:
                 continue
             position = name.decode()
             value = fields[index][1].decode("latin-1")
@@ -110,8 +115,9 @@ class Slots:
                 self._refuse_foreign(position, value)
                 continue
             if names.count(name) > 1:
-                request.refuse(shown, f"it came with more than one {position}")
-            filled = request.exchange(value, shown, position, partial(_is_field, position))
+                held = next((credential.name for credential, _ in self._credentials if credential.placeholder in shown), None)
+                raise Refused(held, f"it came with more than one {position}")
+            filled = request.exchange(value, shown, position, candidates)
             fields[index] = fields[index][0], filled.encode("latin-1")
         return tuple(fields)
 
@@ -122,7 +128,7 @@ class Slots:
         for part, rest in (("path", rest_of_path), ("query", rest_of_query)):
             if mentions_placeholder(rest.encode("latin-1")):
                 shown = unescaped(rest)
-                request.exchange(shown, shown, f"the {part}", _never)
+                request.exchange(shown, shown, f"the {part}", self._candidates(f"the {part}"))
         path, query = self._exchange_places(path, query, partial(self._exchange_place, request))
         return f"{path}{mark}{query}".encode("latin-1") if request.used else target
 
@@ -134,18 +140,18 @@ class Slots:
                 try:
                     query = exchange_parameter(query, slot.parameter, partial(exchange, slot))
                 except ValueError as error:
-                    raise Refused(owner, f"in the query {error}") from None
+                    raise Refused(owner, f"in the query {error}", "unreadable slot") from None
         return path, query
 
     def _exchange_place(self, request: "_Request", slot: Slot, value: str) -> str:
         if holds_placeholder(shown := _legible(value)):
-            return request.exchange(value, shown, str(slot), slot.__eq__)
-        self._refuse_foreign(str(slot), value)
+            return request.exchange(value, shown, slot.position, self._candidates(slot.position))
+        self._refuse_foreign(slot.position, value)
         return value
 
     def _refuse_foreign(self, position: str, value: str) -> None:
         if value and (owner := self._reserved.get(position)):
-            raise Refused(owner, f"{position} is there for credential {owner!r} alone", foreign=True)
+            raise Refused(owner, f"{position} is there for credential {owner!r} alone", "foreign credential")
 
     # Bodies
 
@@ -153,7 +159,7 @@ class Slots:
         """The slots in the body of such a request. If there are any, it must be taken whole, for `substitute_body`. Raises Refused."""
         if not self._in_bodies:
             return ()
-        path = self._judge(method, target).path
+        path = self._path(target)
         forms = forms_of(headers)
         found = {slot: c for slot, c in self._in_bodies if slot.form in forms and not c.binding.request_objection(method, path)}
         for slot, owner in found.items():
@@ -165,7 +171,7 @@ class Slots:
         self, head: Substituted, slots: Sequence[tuple[FieldSlot, Credential]], method: str, target: bytes, body: bytes
     ) -> tuple[Substituted, bytes]:
         """Exchange what stands in these slots of a whole body. `target` is that of the client. Raises Refused."""
-        request = self._judge(method, target)
+        request = _Request(method, self._path(target))
         sent = body
         for slot, owner in slots:
             try:
@@ -175,33 +181,33 @@ class Slots:
         if not request.used:
             return head, body
         headers = tuple(field for field in head.headers if field[0].lower() not in _OF_CONTENT)
-        return replace(head, headers=headers, used=tuple(dict.fromkeys((*head.used, *request.used)))), sent
+        return replace(head, headers=headers, used=tuple(({c.name: c for c in head.used} | request.used).values())), sent
+
+
+_Candidates = list[tuple[Credential, list[Slot], str]]
 
 
 class _Request:
-    """One request: what its credentials are judged by, and which of them have gone into it."""
+    """One request: what credentials are judged by, and which of them have gone into it."""
 
-    __slots__ = ("_credentials", "_method", "path", "used")
+    __slots__ = ("_method", "path", "used")
 
-    def __init__(self, credentials: Sequence[tuple[Credential, str]], method: str, path: str | None) -> None:
-        """`credentials` come with what speaks against them on this connection. `path` is canonical, or None."""
-        self._credentials = credentials
+    def __init__(self, method: str, path: str | None) -> None:
+        """`path` is canonical, or None."""
         self._method = method
         self.path = path
-        self.used: list[Credential] = []
+        self.used: dict[str, Credential] = {}
 
-    def exchange(self, value: str, shown: str, position: str, fits: Callable[[Slot], bool]) -> str:
-        """The value with its placeholders exchanged, each for a slot that fits. Raises Refused unless all are.
-
-        `shown` is all that can be read in the value, `position` where it stands, in words.
-        """
-        refusals = []
-        for credential, objection in self._credentials:
-            if credential.placeholder not in shown:
+    def exchange(self, value: str, shown: str, position: str, candidates: _Candidates) -> str:
+        """The value with its placeholders exchanged. Raises Refused unless all can be. `shown` is all that can be read in it."""
+        refused = None
+        for credential, slots, objection in candidates:
+            placeholder = credential.placeholder
+            if placeholder not in shown:
                 continue
-            secret = credential.secret.reveal()
-            slots = [slot for slot in credential.slots if fits(slot)]
-            filled = next((text for slot in slots if (text := slot.filled(value, credential.placeholder, secret)) is not None), None)
+            filled = None
+            for slot in slots:
+                filled = filled or slot.filled(value, placeholder, credential.secret.reveal())
             if not slots:
                 why = f"it belongs in {credential.places}, not in {position}"
             elif filled is None:
@@ -209,28 +215,14 @@ class _Request:
             else:
                 why = objection or credential.binding.request_objection(self._method, self.path)
             if why or filled is None:
-                refusals.append(Refused(credential.name, why))
-                continue
-            value = filled
-            shown = shown.replace(credential.placeholder, " ")
-            if credential not in self.used:
-                self.used.append(credential)
+                refused = refused or Refused(credential.name, why)
+            else:
+                value = filled
+                shown = shown.replace(placeholder, " ")
+                self.used[credential.name] = credential
         if holds_placeholder(shown):
-            raise refusals[0] if refusals else Refused(None, "it is not of this sandbox, or no longer")
+            raise refused or Refused(None, "it is not of this sandbox, or no longer", shown=shown)
         return value
-
-    def refuse(self, shown: str, why: str) -> None:
-        """Raise Refused for what can be read, whatever it is."""
-        held = [credential.name for credential, _ in self._credentials if credential.placeholder in shown]
-        raise Refused(held[0] if held else None, why if held else "it is not of this sandbox, or no longer")
-
-
-def _is_field(name: str, slot: Slot) -> bool:
-    return isinstance(slot, HeaderSlot) and slot.header == name
-
-
-def _never(_: Slot) -> bool:
-    return False
 
 
 def _legible(value: str) -> str:
@@ -240,4 +232,4 @@ def _legible(value: str) -> str:
 
 
 def _unreadable(slot: FieldSlot, owner: Credential, why: str) -> Refused:
-    return Refused(owner.name, f"{slot} cannot be read, for {why}")
+    return Refused(owner.name, f"{slot.position} is a slot and cannot be read: {why}", "unreadable slot")

@@ -3,6 +3,7 @@
 Nothing but the place itself changes: what stands around it stays byte for byte.
 """
 
+import re
 from collections.abc import Callable
 from urllib.parse import quote, unquote, unquote_plus
 
@@ -12,13 +13,17 @@ Exchange = Callable[[str], str]
 """From the value of a place to what stands there instead: the same if it is to stay."""
 
 _DECODINGS = 3
+_MARK = MARK.encode()
+_PART_OF_MARK = re.compile(rb"%(?:[46][59d]|[57][25]|2[5d])")
+"""One of the characters of the mark as an escape, or the escape of an escape: without any, and without the mark, there is none."""
 
 
 def mentions_placeholder(target: bytes) -> bool:
     """Whether a placeholder of ours stands anywhere in a target, however it is escaped."""
-    if b"%" in target:
+    lower = target.lower()
+    if _MARK in lower or (b"%" in lower and _PART_OF_MARK.search(lower)):
         return holds_placeholder(unescaped(target.decode("latin-1")))
-    return MARK in target.lower() and holds_placeholder(target.decode("latin-1"))
+    return False
 
 
 def unescaped(text: str) -> str:
