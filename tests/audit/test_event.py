@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from immure.audit.event import http_event, login_event, network_event
+from immure.audit.event import finding_event, http_event, login_event, network_event
 from immure.model import Allow, Binary, Caller, Deny
 
 CURL = Caller(Binary("/usr/bin/curl", 1, 11), 42)
@@ -154,6 +154,47 @@ def test_a_change_to_a_login(activity: Any, number: int, status: int, severity: 
     assert (event["status_id"], event["severity_id"], event["activity_name"]) == (status, severity, activity)
     assert (event["user"], event["dst_endpoint"]) == ({"name": "codex"}, {"hostname": "auth.openai.com", "port": 443})
     assert (event["metadata"]["correlation_uid"], event["status_detail"]) == ("s-1", "why")
+
+
+FINDING: dict[str, Any] = {key: REQUEST[key] for key in ("time", "sandbox", "caller", "host", "port", "request_id")} | {
+    "title": "misplaced placeholder",
+    "credential": "codex.access_token",
+    "reason": "credential 'codex.access_token' was not sent to chatgpt.com: it is not for PUT",
+}
+
+
+def test_a_finding() -> None:
+    event = parsed(finding_event(**FINDING))
+    del event["metadata"]
+    assert event == {
+        "time": 1_763_650_000_123,
+        "category_uid": 2,
+        "class_uid": 2004,
+        "activity_id": 1,
+        "type_uid": 200_401,
+        "status_id": 1,
+        "status_detail": FINDING["reason"],
+        "severity_id": 4,
+        "is_alert": True,
+        "action_id": 2,
+        "action": "Denied",
+        "disposition_id": 2,
+        "disposition": "Blocked",
+        "finding_info": {"uid": "r-1", "title": "misplaced placeholder"},
+        "evidences": [
+            {
+                "actor": {"process": {"pid": 42, "file": {"name": "curl", "path": "/usr/bin/curl", "type_id": 1}}},
+                "dst_endpoint": {"hostname": "chatgpt.com", "port": 443},
+            }
+        ],
+        "unmapped": {"credentials": ["codex.access_token"]},
+    }
+
+
+def test_a_finding_about_nobody_and_nothing_known() -> None:
+    event = parsed(finding_event(**FINDING | {"caller": None, "credential": None, "host": "::1"}))
+    assert event["evidences"] == [{"dst_endpoint": {"ip": "::1", "port": 443}}]
+    assert event["unmapped"] == {"credentials": []}
 
 
 texts = st.text() | st.sampled_from(['"', "\\", "\n", "\r", "\x00", "\x7f", "\u2028", "\udc80", "%s", "{}", "\U0001f600"])

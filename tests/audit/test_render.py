@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from immure.audit.event import http_event, login_event, network_event
+from immure.audit.event import finding_event, http_event, login_event, network_event
 from immure.audit.render import neutral, render
 from immure.model import Allow, Binary, Caller, Decision, Deny
 
@@ -38,7 +38,27 @@ def connection(decision: Decision, *, host: str = "attacker.example.com", caller
     return network_event(time=TIME, sandbox="s", caller=caller, host=host, port=443, decision=decision, request_id="r", failure=failure)
 
 
+def finding(*, caller: Caller | None = CURL, credential: str | None = "codex.key", reason: str = "it is not for PUT") -> bytes:
+    title = "misplaced placeholder"
+    return finding_event(
+        time=TIME,
+        sandbox="s",
+        caller=caller,
+        host="chatgpt.com",
+        port=443,
+        request_id="r",
+        title=title,
+        credential=credential,
+        reason=reason,
+    )
+
+
 LINES = [
+    (finding(), '15:01:04 ALERT curl  chatgpt.com:443  misplaced placeholder  codex.key  "it is not for PUT"'),
+    (
+        finding(caller=None, credential=None, reason="\x1b[m"),
+        '15:01:04 ALERT unknown-program  chatgpt.com:443  misplaced placeholder  "\\x1b[m"',
+    ),
     (connection(DENY), '15:01:04 DENY  curl  attacker.example.com:443  default  "no rule allows it"'),
     (connection(DENY, host="::1", caller=None), '15:01:04 DENY  unknown-program  [::1]:443  default  "no rule allows it"'),
     (connection(ALLOW, failure="refused"), '15:01:04 FAIL  curl  attacker.example.com:443  codex  "refused"'),
@@ -77,6 +97,8 @@ STRANGE = [
     (b'{"class_uid":5019,"time":"soon"}', "--:--:-- ?     unknown-program"),
     (b'{"class_uid":4002,"time":1e999,"http_request":7,"unmapped":{"credentials":3}}', "--:--:-- ?     unknown-program   "),
     (b'{"class_uid":[],"dst_endpoint":{"hostname":["x"]},"status_detail":{"a":1}}', "--:--:-- ?     unknown-program"),
+    (b'{"class_uid":2004,"evidences":[7],"unmapped":{"credentials":[{}]}}', "--:--:-- ALERT unknown-program  {}"),
+    (b'{"class_uid":2004,"evidences":{},"finding_info":[]}', "--:--:-- ALERT unknown-program"),
     (b"[" * 100_000, "?  " + "[" * 239 + "…"),
 ]
 
@@ -116,7 +138,9 @@ values = st.recursive(
     max_leaves=4,
 )
 events = st.dictionaries(
-    st.sampled_from(["time", "class_uid", "action_id", "actor", "dst_endpoint", "http_request", "unmapped", "status_detail", "user"]),
+    st.sampled_from(
+        ["time", "class_uid", "action_id", "actor", "dst_endpoint", "http_request", "unmapped", "status_detail", "user", "evidences"]
+    ),
     values,
 )
 

@@ -1,15 +1,20 @@
-"""Slots, as transcripts: `>>` the fields that arrive from inside, `<<` those that may leave, or why none may."""
+"""Slots in the head of a request: what arrives from inside, and what may leave, or why nothing may."""
 
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from immure.model import Binary, Caller, Endpoint, Secret
-from immure.rewrite import Binding, Credential, HeaderSlot, Refused, Slots, Substituted, mint
+from immure.model.path import PathPattern
+from immure.rewrite import Binding, Credential, HeaderSlot, PathSlot, QuerySlot, Refused, Slots, Substituted, mint
+from immure.rewrite.placeholder import holds_placeholder
+from immure.rewrite.target import unescaped
 
 CODEX = Binary("/opt/codex/bin/codex", 1, 10)
 CURL = Binary("/usr/bin/curl", 1, 11)
@@ -218,3 +223,227 @@ def test_a_secret_leaves_only_whole_in_its_own_slot_in_the_right_circumstances(a
     assert {(name.lower(), value) for name, value in changed} <= own
     for name, value in result.headers:
         assert name.lower() not in {b"authorization", b"chatgpt-account-id"} or b"immure-" not in value
+
+
+# Every kind of slot, at one host
+
+SERVICE = Credential(
+    name="service.key",
+    placeholder=KEY,
+    secret=Secret("fake real/service+key"),
+    slots=(
+        HeaderSlot(header="authorization", scheme="bearer"),
+        HeaderSlot(header="authorization", scheme="basic"),
+        HeaderSlot(header="x-api-key", scheme="raw"),
+        QuerySlot(parameter="key"),
+        PathSlot(before="/bot"),
+    ),
+    binding=Binding(endpoints=(Endpoint("api.example.com", 443),)),
+)
+USER = replace(
+    SERVICE,
+    name="service.user",
+    placeholder=ACCOUNT,
+    secret=Secret("fake-real-user"),
+    slots=(HeaderSlot(header="authorization", scheme="basic"),),
+)
+
+
+def basic(user: str, password: str) -> str:
+    return "Basic " + b64encode(f"{user}:{password}".encode("latin-1")).decode()
+
+
+def serve(target: str = "/", *fields: tuple[str, str], **changes: Any) -> tuple[str, list[str]] | Refused:
+    """The target and the values of the fields that leave."""
+    given = {"credentials": (SERVICE, USER), "host": "api.example.com"} | changes
+    arrived = tuple((name.encode(), value.encode("latin-1")) for name, value in fields)
+    result = send(arrived, target=target.encode(), **given)
+    if isinstance(result, Refused):
+        return result
+    return result.target.decode(), [value.decode("latin-1") for _, value in result.headers]
+
+
+FORMS = [
+    (basic("ann", KEY), basic("ann", "fake real/service+key")),
+    (basic(KEY, ""), basic("fake real/service+key", "")),
+    (basic(KEY, "x-oauth-basic"), basic("fake real/service+key", "x-oauth-basic")),
+    (basic("\xff\xfe", KEY), basic("\xff\xfe", "fake real/service+key")),
+    (basic(ACCOUNT, KEY), basic("fake-real-user", "fake real/service+key")),
+    ("bAsIc " + basic("ann", KEY)[6:].rstrip("="), basic("ann", "fake real/service+key")),
+    (f"Bearer {KEY}", "Bearer fake real/service+key"),
+]
+
+
+@pytest.mark.parametrize(("arrives", "leaves"), FORMS)
+def test_either_half_of_basic_is_exchanged_and_the_other_kept(arrives: str, leaves: str) -> None:
+    assert serve("/", ("Authorization", arrives)) == ("/", [leaves])
+
+
+@pytest.mark.parametrize(
+    "pair", [basic("ann", KEY + "x"), basic(KEY, KEY), basic("ann", ACCOUNT + KEY), basic(KEY, FOREIGN), basic(KEY, "")[:-9]]
+)
+def test_basic_with_anything_else_in_it_is_refused(pair: str) -> None:
+    assert isinstance(serve("/", ("Authorization", pair)), Refused)
+
+
+ESCAPED = "".join(f"%{ord(letter):02x}" for letter in KEY)
+TARGETS = [
+    ("/search?q=a&key={KEY}&r=%2F+b", "/search?q=a&key=fake%20real%2Fservice%2Bkey&r=%2F+b"),
+    ("/search?k%65y={ESCAPED}", "/search?k%65y=fake%20real%2Fservice%2Bkey"),
+    ("/bot{KEY}/sendMessage?q", "/botfake%20real%2Fservice%2Bkey/sendMessage?q"),
+    ("/bot{KEY}", "/botfake%20real%2Fservice%2Bkey"),
+    ("/bot{ESCAPED}/x?key={KEY}", "/botfake%20real%2Fservice%2Bkey/x?key=fake%20real%2Fservice%2Bkey"),
+    ("/a/../b%6Ft{KEY}/./x?/../", "/botfake%20real%2Fservice%2Bkey/x?/../"),
+    ("/a/../b?c=%41", "/a/../b?c=%41"),  # nothing goes out with it, so nothing is changed
+    ("/search?key", "/search?key"),
+    ("/search?key=", "/search?key="),
+    ("/robot", "/robot"),
+    ("/bot/x", "/bot/x"),
+    ("/x?immure-at=1", "/x?immure-at=1"),
+]
+
+
+@pytest.mark.parametrize(("arrives", "leaves"), TARGETS)
+def test_a_target(arrives: str, leaves: str) -> None:
+    assert serve(arrives.format(KEY=KEY, ESCAPED=ESCAPED)) == (leaves, [])
+
+
+MISPLACED = [
+    ("/?q={KEY}", "service.key", "the query parameter 'key' or the path after '/bot', not in the query"),
+    ("/?q={ESCAPED}", "service.key", "not in the query"),
+    ("/?q={TWICE}", "service.key", "not in the query"),
+    ("/?{KEY}=key", "service.key", "not in the query"),
+    ("/?key=x{KEY}", "service.key", "does not stand alone in the query parameter 'key'"),
+    ("/?key={KEY}&key={KEY}", "service.key", "in the query there is more than one 'key'"),
+    ("/?key={KEY}&k%65y=other", "service.key", "in the query there is more than one 'key'"),
+    ("/?key={KEY}&q={FOREIGN}", None, "not of this sandbox"),
+    ("/?key={ACCOUNT}", "service.user", "belongs in authorization, not in the query parameter 'key'"),
+    ("/{KEY}", "service.key", "not in the path"),
+    ("/x/bot{KEY}", "service.key", "not in the path"),
+    ("/bot{KEY}x/y", "service.key", "does not stand alone in the path after '/bot'"),
+    ("/bot{KEY}%2fy", "service.key", "does not stand alone in the path after '/bot'"),
+    ("/{FOREIGN}", None, "not of this sandbox"),
+    ("/{KEY_IN_CAPITALS}", None, "not of this sandbox"),
+    ("/?key=fake-own", "service.key", "the query parameter 'key' is there for credential 'service.key' alone"),
+    ("/bot123:fake-own/x", "service.key", "the path after '/bot' is there for credential 'service.key' alone"),
+]
+
+
+@pytest.mark.parametrize(("target", "name", "reason"), MISPLACED)
+def test_a_target_that_stays_here(target: str, name: str | None, reason: str) -> None:
+    twice = ESCAPED.replace("%", "%25")
+    result = serve(target.format(KEY=KEY, ESCAPED=ESCAPED, TWICE=twice, FOREIGN=FOREIGN, ACCOUNT=ACCOUNT, KEY_IN_CAPITALS=KEY.upper()))
+    assert isinstance(result, Refused)
+    assert (result.credential_name, reason in result.reason) == (name, True), result.reason
+    assert "fake real" not in result.sentence("h") + repr(result)
+
+
+def test_a_target_is_looked_into_wherever_it_goes() -> None:
+    for target in (f"/?q={KEY}", f"/{ESCAPED}", f"/?key={KEY}", f"/{FOREIGN}"):
+        assert isinstance(serve(target, host="elsewhere.example.com"), Refused)
+
+
+def test_a_placeholder_for_a_proxy_is_refused_and_any_other_credential_is_the_proxys_own() -> None:
+    for value in (KEY, f"Bearer {FOREIGN}", basic("x", KEY)):
+        result = serve("/", proxy=value.encode())
+        assert isinstance(result, Refused)
+    assert isinstance(serve("/", proxy=b"Basic fake"), tuple)
+
+
+# What a credential is bound to
+
+BOUND = replace(
+    TOKEN,
+    binding=replace(TOKEN.binding, methods=("GET", "POST"), paths=(PathPattern("/v1/**"), PathPattern("/ping"))),
+)
+JUDGED = [
+    # method, target, what leaves or why nothing
+    ("POST", "/v1/responses?x=/..", "/v1/responses?x=/.."),
+    ("GET", "/ping", "/ping"),
+    ("GET", "/v1/../v1/a%7Eb?%41", "/v1/a~b?%41"),
+    ("PUT", "/v1/responses", "it is not for PUT"),
+    ("GET", "/", "it is not for the path /"),
+    ("GET", "/v2/x", "it is not for the path /v2/x"),
+    ("GET", "/v1/../x", "it is not for the path /x"),
+    ("GET", "/v1/%2e%2e/x", "it is not for the path /x"),
+    ("GET", "/v1", "it is not for the path /v1"),
+    ("GET", "/v1/..%2fx", "more than one way"),
+    ("GET", "/v1/%252e%252e/x", "more than one way"),
+    ("GET", "/v1/..;/x", "more than one way"),
+    ("GET", "/v1/..\\x", "more than one way"),
+    ("OPTIONS", "*", "it is not for OPTIONS"),
+]
+
+
+@pytest.mark.parametrize(("method", "target", "outcome"), JUDGED)
+def test_the_canonical_path_is_what_is_judged_and_sent(method: str, target: str, outcome: str) -> None:
+    result = send(lines(BEARER), method=method, target=target.encode(), credentials=[BOUND])
+    if isinstance(result, Refused):
+        assert outcome in result.reason
+    else:
+        assert result.target.decode() == outcome
+
+
+@pytest.mark.parametrize(("method", "target", "outcome"), JUDGED)
+def test_what_is_kept_for_the_next_request_would_have_been_found_again(method: str, target: str, outcome: str) -> None:
+    slots = Slots([BOUND, SERVICE], host="chatgpt.com", port=443, encrypted=True, caller=Caller(CODEX, 7))
+    used = slots.substitute("POST", b"/v1/first", lines(BEARER)).used
+    if slots.may_repeat(used, method, target.encode()):
+        assert slots.substitute(method, target.encode(), lines(BEARER)).target == target.encode()
+        assert target == outcome
+    assert slots.may_repeat(used, "GET", b"/v1/second?q")
+    assert not slots.may_repeat(used, "GET", f"/v1/second?q={FOREIGN}".encode())
+
+
+def test_without_a_credential_a_path_is_nobodys_business() -> None:
+    result = send((), target=b"/v2/..%2f?%41", credentials=[BOUND])
+    assert isinstance(result, Substituted)
+    assert result.target == b"/v2/..%2f?%41"
+
+
+# Credentials that the agent brings along
+
+OWN = [
+    ("authorization", "Bearer fake-own"),
+    ("Authorization", "Basic fake"),
+    ("AUTHORIZATION", "AWS4-HMAC-SHA256 Credential=fake"),
+    ("chatgpt-account-id", "fake-other-account"),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), OWN)
+def test_a_credential_of_the_programs_own_is_refused_where_one_of_ours_is_bound(name: str, value: str) -> None:
+    field = ((name.encode(), value.encode()),)
+    for binary in (CODEX, CURL, None):
+        result = send(field, binary=binary)
+        assert isinstance(result, Refused)
+        assert result.kind == "foreign credential"
+        assert "fake" not in result.sentence("h")
+    allowing = [replace(credential, foreign="allow") for credential in CREDENTIALS]
+    for elsewhere in ({"host": "other.example.com"}, {"port": 8443}, {"credentials": allowing}):
+        result = send(field, **elsewhere)  # type: ignore[arg-type]
+        assert isinstance(result, Substituted)
+        assert result.headers == field
+    assert isinstance(send(field, credentials=[*allowing[:2], SERVICE]), Substituted)
+
+
+def test_an_empty_slot_is_no_credential() -> None:
+    assert isinstance(send(((b"Authorization", b""), (b"chatgpt-account-id", b""))), Substituted)
+
+
+targets = st.lists(
+    st.sampled_from(["/", "bot", KEY, ESCAPED, FOREIGN, "?", "&", "key=", "k%65y=", "=", "%", "..", "%2e", "x", "%2f"]), max_size=8
+).map(lambda parts: "/" + "".join(parts))
+
+
+@given(targets)
+def test_whatever_the_target_a_secret_is_in_a_slot_or_nowhere(target: str) -> None:
+    result = serve(target)
+    if isinstance(result, Refused):
+        return
+    sent, _ = result
+    assert not holds_placeholder(unescaped(sent))
+    secret = "fake%20real%2Fservice%2Bkey"
+    path, _, query = sent.partition("?")
+    assert path.count(secret) == path.startswith("/bot" + secret)
+    assert query.count(secret) == sum(unquote(item) == "key=fake real/service+key" for item in query.split("&"))

@@ -11,7 +11,7 @@ from urllib.parse import unquote_to_bytes
 _PLAIN = re.compile(r"(?:/(?:[A-Za-z0-9_~!$&'()*+,=:@-][A-Za-z0-9_~!$&'()*+,=:@.-]*)?)+", re.ASCII)
 """Paths that are canonical at first sight, which are nearly all: nothing is escaped, and no segment begins with a dot."""
 _TRIPLET = re.compile(r"%([0-9A-Fa-f]{2})")
-_BROKEN = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_BROKEN = re.compile(r"%(?![0-9A-Fa-f]{2})|[?#\x00-\x20\x7f]")
 _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]", re.ASCII)
 _UPWARD = re.compile(rb"(?:\A|[/\\])\.\.?(?:;[^/\\]*)?(?=[/\\]|\Z)")
 """A dot segment, also with the parameters that servlet containers take off before they look (CVE-2020-17523), or by backslashes."""
@@ -54,7 +54,10 @@ def _refuse_other_readings(path: str) -> None:
         if _UPWARD.search(reading) or b"\0" in reading:
             raise ValueError(f"a path that can be read in two ways: {path!r}")
         decoded = unquote_to_bytes(reading)
-        decoded.decode()  # raises a ValueError: overlong forms of a dot or slash are no UTF-8 (RFC 3629 section 10)
+        try:
+            decoded.decode()
+        except UnicodeDecodeError:  # overlong forms of a dot or a slash are no UTF-8 (RFC 3629 section 10)
+            raise ValueError(f"a path that is not UTF-8: {path!r}") from None
         if decoded == reading:
             return
         reading = decoded

@@ -22,7 +22,7 @@ from immure.policy.rules import Rule
 from immure.providers.login import Login, LoginKind
 from immure.rewrite.binding import Binding
 from immure.rewrite.credential import Credential, Foreign
-from immure.rewrite.placeholder import MINIMUM_ENTROPY, Shape, mint
+from immure.rewrite.placeholder import MINIMUM_ENTROPY, Shape, is_shape, mint
 from immure.rewrite.slot import BodyForm, FieldSlot, HeaderSlot, PathSlot, QuerySlot, Scheme, Slot
 
 
@@ -161,7 +161,7 @@ def _credential(node: Any) -> DeclaredCredential:
         name=_text(fields["name"]),
         login=cast(LoginKind, _one_of(fields["login"], get_args(LoginKind))),
         variable=_text(fields["variable"]),
-        shape=cast(Shape, _one_of(fields["shape"], get_args(Shape))),
+        shape=_shape(fields["shape"]),
         slots=tuple(_slot(item) for item in _list(fields["slots"])),
         binding=Binding(
             endpoints=tuple(Endpoint.parse(_text(item)) for item in _list(fields["endpoints"])),
@@ -170,6 +170,13 @@ def _credential(node: Any) -> DeclaredCredential:
         ),
         foreign=cast(Foreign, _one_of(fields["foreign"], get_args(Foreign))),
     )
+
+
+def _shape(node: Any) -> Shape:
+    text = _text(node)
+    if not is_shape(text):
+        raise ValueError(f"{text!r} is not a shape of placeholders")
+    return text
 
 
 def _slot(node: Any) -> Slot:

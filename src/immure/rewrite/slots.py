@@ -60,11 +60,10 @@ class Slots:
         declared = {slot.header.encode() for c in credentials for slot in c.slots if isinstance(slot, HeaderSlot)}
         self._fields = {name: self._candidates(name.decode()) for name in {_AUTHORIZATION, _COOKIE, *declared}}
         # Places in which nothing but a placeholder may stand here, each with the name of the credential that it is for.
-        self._reserved: dict[str, str] = {}
-        for credential in bound:
-            if credential.foreign == "refuse":
-                self._reserved.setdefault(_AUTHORIZATION.decode(), credential.name)
-                self._reserved.update((slot.position, credential.name) for slot in credential.slots)
+        strict = [credential for credential in bound if credential.foreign == "refuse"]
+        own = [(slot.position, credential.name) for credential in strict for slot in credential.slots]
+        anyway = [(_AUTHORIZATION.decode(), credential.name) for credential in strict]
+        self._reserved = dict(reversed([*own, *anyway]))
 
     def _candidates(self, position: str) -> "_Candidates":
         """All credentials for a place, each with its slots there, which may be none, and what speaks against it on this connection."""
