@@ -138,9 +138,7 @@ values = st.recursive(
     max_leaves=4,
 )
 events = st.dictionaries(
-    st.sampled_from(
-        ["time", "class_uid", "action_id", "actor", "dst_endpoint", "http_request", "unmapped", "status_detail", "user", "evidences"]
-    ),
+    st.sampled_from(["time", "class_uid", "action_id", "actor", "dst_endpoint", "http_request", "unmapped", "status_detail", "evidences"]),
     values,
 )
 

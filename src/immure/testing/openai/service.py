@@ -53,6 +53,8 @@ class FakeOpenAI(Server):
         self.desk = Desk(self.account)
         self.script = script or Script()
         self.ears = tuple(ears)
+        self.backend_origin = f"https://{CHATGPT}"
+        """Where an account is told to go with its requests for responses."""
         self._websocket = websocket
         self.holding = threading.Event()
         """Set while a reply is held."""
@@ -94,7 +96,7 @@ class FakeOpenAI(Server):
             return _json(403, {"detail": "The token does not belong to this account"})
         match arrival.method, arrival.path.removeprefix(_BACKEND):
             case "GET", "/wham/accounts/check":
-                routing = {"workspace_backend_origin": f"https://{CHATGPT}", "account_routing_override": "NO_CONSTRAINT"}
+                routing = {"workspace_backend_origin": self.backend_origin, "account_routing_override": "NO_CONSTRAINT"}
                 return _json(200, {"accounts": [{"id": self.account.account_id, **routing}]})
             case "POST", "/codex/responses":
                 return self._respond(arrival)
