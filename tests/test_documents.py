@@ -16,13 +16,14 @@ import pytest
 
 import immure.errors
 from immure.agents.codex.home import environment as codex_environment
-from immure.audit.event import LoginActivity, http_event, login_event, network_event
+from immure.audit.event import LoginActivity, finding_event, http_event, login_event, network_event
 from immure.cli.application import immure as command_line
 from immure.config.policy_file import read_policy
 from immure.config.settings import load_settings
 from immure.errors import ImmureError
 from immure.model import Binary, Caller, Deny
 from immure.providers import load_profile
+from immure.rewrite.refused import RefusedKind
 from immure.sandbox import protected
 from immure.sandbox.environment import CA_VARIABLES, PASSED
 
@@ -364,6 +365,16 @@ EVENTS = [
         decision=Deny("protocol", "built-in", "what was sent to 203.0.113.7, port 22, is neither TLS nor HTTP"),
         request_id="sb-6fde1334-3",
     ),
+    finding_event(
+        **EVENT,
+        caller=CURL,
+        host="attacker.example.com",
+        port=443,
+        request_id="sb-6fde1334-2.1",
+        title="misplaced placeholder",
+        credential="codex.access_token",
+        reason="credential 'codex.access_token' was not sent to attacker.example.com: it is not for attacker.example.com, port 443",
+    ),
     login_event(**EVENT, login="codex /home/you/.codex", activity="refreshed", host="auth.openai.com", reason="unauthorized_recovery"),
 ]
 
@@ -389,6 +400,10 @@ def test_every_field_of_an_event_is_described() -> None:
 
 def test_every_change_to_a_login_is_described() -> None:
     assert first_column(section("docs/reference/audit.md", "Changes")) == set(get_args(LoginActivity))
+
+
+def test_every_title_of_a_finding_is_described() -> None:
+    assert first_column(section("docs/reference/audit.md", "A finding")) == set(get_args(RefusedKind))
 
 
 # ---------------------------------------------------------------- what is promised, and by which test it is held
