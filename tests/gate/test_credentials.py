@@ -253,3 +253,23 @@ def test_a_rotated_secret_is_used_from_then_on_behind_the_same_placeholder(setti
         client.sendall(request(gate, BEARER))
         assert read_answer(client)[1] == PLACEHOLDER.encode()
     assert f"Authorization: Bearer {new}".encode() in served.peers[0].heads[0]
+
+
+def test_what_is_kept_for_the_next_request_is_given_up_when_something_else_decides(setting: Setting) -> None:
+    gate, served = setting
+    served.scripts = [answering(OK)]
+    rotated = "fake-rotated-token-0123456789"
+    with gate.connect_tls(HOST) as client:
+
+        def ask(*fields: str, target: str = "/") -> bytes:
+            client.sendall(request(gate, *fields, start=f"GET {target} HTTP/1.1"))
+            return read_answer(client)[0][9:12]
+
+        bearer = f"Authorization: Bearer {PLACEHOLDER}"
+        assert [ask(), ask(f"Proxy-Authorization: {FOREIGN}"), ask()] == [b"200", b"403", b"200"]
+        assert [ask(bearer), ask(bearer, target=f"/?{PLACEHOLDER}"), ask(bearer, target="/other")] == [b"200", b"403", b"200"]
+        access, account = credentials(HOST, gate.port)
+        gate.grant(Grants(rules=(allow(HOST, gate.port),), credentials=(replace(access, secret=Secret(rotated)), account)))
+        assert ask(bearer) == b"200"
+    sent = [line for head in served.peers[0].heads for line in head.decode().splitlines() if line.startswith("Authorization")]
+    assert sent == [f"Authorization: Bearer {TOKEN}"] * 2 + [f"Authorization: Bearer {rotated}"]

@@ -6,7 +6,21 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from house import ACCOUNT_PLACEHOLDER, OK, PLACEHOLDER, POOL, TOKEN, Gate, Peer, World, allow, answering, credentials, read_answer, world
+from house import (
+    ACCOUNT_PLACEHOLDER,
+    OK,
+    PLACEHOLDER,
+    POOL,
+    TOKEN,
+    Gate,
+    Peer,
+    World,
+    allow,
+    answering,
+    credentials,
+    read_answer,
+    world,
+)
 
 from immure.gate.brief import Brief
 from immure.gate.grants import Grants

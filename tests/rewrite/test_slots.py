@@ -338,6 +338,14 @@ def test_a_target_that_stays_here(target: str, name: str | None, reason: str) ->
     assert "fake real" not in result.sentence("h") + repr(result)
 
 
+def test_escapes_in_a_field_hide_nothing() -> None:
+    for value in (f"Bearer {ESCAPED}", f"Bearer {ESCAPED.replace('%', '%25')}", basic("ann", ESCAPED)):
+        for host in ("api.example.com", "elsewhere.example.com"):
+            result = serve("/", ("Authorization", value), host=host)
+            assert isinstance(result, Refused)
+            assert (result.credential_name, result.kind) == ("service.key", "misplaced placeholder")
+
+
 def test_a_target_is_looked_into_wherever_it_goes() -> None:
     for target in (f"/?q={KEY}", f"/{ESCAPED}", f"/?key={KEY}", f"/{FOREIGN}"):
         assert isinstance(serve(target, host="elsewhere.example.com"), Refused)
