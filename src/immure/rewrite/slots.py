@@ -26,6 +26,7 @@ from immure.rewrite.slot import FieldSlot, HeaderSlot, PathSlot, QuerySlot, Slot
 from immure.rewrite.target import exchange_after, exchange_parameter, mentions_placeholder, unescaped
 
 Headers = Sequence[tuple[bytes, bytes]]
+_Candidates = list[tuple[Credential, list[Slot], str]]
 
 _AUTHORIZATION = b"authorization"
 _COOKIE = b"cookie"
@@ -65,7 +66,7 @@ class Slots:
         anyway = [(_AUTHORIZATION.decode(), credential.name) for credential in strict]
         self._reserved = dict(reversed([*own, *anyway]))
 
-    def _candidates(self, position: str) -> "_Candidates":
+    def _candidates(self, position: str) -> _Candidates:
         """All credentials for a place, each with its slots there, which may be none, and what speaks against it on this connection."""
         return [(c, [slot for slot in c.slots if slot.position == position], objection) for c, objection in self._credentials]
 
@@ -181,9 +182,6 @@ class Slots:
             return head, body
         headers = tuple(field for field in head.headers if field[0].lower() not in _OF_CONTENT)
         return replace(head, headers=headers, used=tuple(({c.name: c for c in head.used} | request.used).values())), sent
-
-
-_Candidates = list[tuple[Credential, list[Slot], str]]
 
 
 class _Request:
