@@ -4,6 +4,7 @@
 """
 
 import threading
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -92,6 +93,26 @@ def bearers(served: World) -> list[bytes]:
 
 
 # ---------------------------------------------------------------- requests
+
+
+@pytest.mark.parametrize(
+    ("start", "line"),
+    [
+        ("GET / HTTP/1.1", f"Authorization: Basic {b64encode(f'x:{PLACEHOLDER}'.encode()).decode()}"),
+        (f"GET /?q={PLACEHOLDER.replace('-', '%2D')} HTTP/1.1", "Accept: */*"),
+    ],
+    ids=["in base64", "in the query"],
+)
+def test_wherever_a_dead_placeholder_stands_the_refusal_and_the_finding_say_why(setting: Setting, start: str, line: str) -> None:
+    gate, _ = setting
+    gate.grant(without(gate.port, rule=True))
+    with gate.connect_tls(HOST) as client:
+        client.sendall(request(gate, line, start=start))
+        head, body = read_answer(client)
+    assert head.startswith(b"HTTP/1.1 403")
+    assert f'"hint": "{HINT}"'.encode() in body
+    for event in (gate.event(), gate.event()):
+        assert event["status_detail"] == f"a placeholder was not sent to {HOST}: {WHY}"
 
 
 def test_on_an_open_connection_the_next_request_is_refused_and_the_one_after_a_new_grant_served(setting: Setting) -> None:

@@ -3,6 +3,7 @@
 import json
 import socket
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -181,6 +182,23 @@ def test_a_client_that_waits_is_told_to_go_on(setting: Setting) -> None:
         client.sendall(arrives.encode())
         assert read_answer(client)[1] == b"hello"
     assert b"Expect" not in served.peers[0].heads[0]
+
+
+def test_a_body_that_is_long_under_way_is_judged_by_what_is_granted_at_its_end(setting: Setting) -> None:
+    gate, served = setting
+    kind, arrives, leaves = BODIES[1]
+    rotated = "fake-rotated-client-secret"
+    expected = leaves.replace("fake-client-%22secret%22-0123", rotated)
+    served.scripts = [taking(len(expected))]
+    *others, client_secret, _ = declared(gate.port)
+    with gate.connect_tls(HOST) as client:
+        fields = (f"Content-Type: {kind}", f"Content-Length: {len(arrives)}", "Expect: 100-continue")
+        client.sendall(request(gate, "POST /token", *fields))
+        assert client.recv(4096) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        gate.grant(Grants(rules=(allow(HOST, gate.port),), credentials=(*others, replace(client_secret, secret=Secret(rotated)))))
+        client.sendall(arrives.encode())
+        assert read_answer(client)[1] == b"hello"
+    assert bytes(served.peers[0].seen).partition(b"\r\n\r\n")[2].decode() == expected
 
 
 INERT = [

@@ -208,7 +208,7 @@ class Conversation:
             self.refuse_credential(request, request_id, refused)
             return
         if prepared.in_body and request.framing is not Framing.NONE:
-            self._handling = BodySubstitution(self, self._substitution, request, request_id, allow, prepared)
+            self._handling = BodySubstitution(self, self._substitution, request, request_id, allow)
         else:
             self.forward(request, request_id, allow, prepared.outgoing, prepared.sent)
 

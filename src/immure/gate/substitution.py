@@ -75,8 +75,9 @@ class Substitution:
     def outgoing(self, head: Substituted) -> Outgoing:
         return Outgoing.of(head, self._sandbox.pairs_for(self._flow.host, self._flow.port))
 
-    def body(self, prepared: Prepared, request: Request, body: bytes) -> tuple[Request, Outgoing, bytes]:
-        """What to send for a request whose whole body this is. Raises Refused."""
+    def prepare_whole(self, request: Request, body: bytes) -> tuple[Request, Outgoing, bytes]:
+        """What to send for a request whose whole body this is, by what is granted now. Raises Refused."""
+        prepared = self.prepare(request)
         head, body = self._slots.substitute_body(prepared.head, prepared.in_body, request.method.decode(), request.target, body)
         length = None if request.framing is Framing.CHUNKED else len(body)
         return prepared.sent._replace(length=length, expects_continue=False), self.outgoing(head), body
@@ -85,17 +86,14 @@ class Substitution:
 class BodySubstitution:
     """A request whose body is being taken. When it is whole, what is to be sent is handed back to the conversation."""
 
-    __slots__ = ("_allow", "_client", "_length", "_parts", "_prepared", "_request", "_request_id", "_substitution")
+    __slots__ = ("_allow", "_client", "_length", "_parts", "_request", "_request_id", "_substitution")
 
-    def __init__(
-        self, client: "Conversation", substitution: Substitution, request: Request, request_id: str, allow: Allow, prepared: Prepared
-    ) -> None:
+    def __init__(self, client: "Conversation", substitution: Substitution, request: Request, request_id: str, allow: Allow) -> None:
         self._client = client
         self._substitution = substitution
         self._request = request
         self._request_id = request_id
         self._allow = allow
-        self._prepared = prepared
         self._parts: list[bytes] = []
         self._length = 0
         if request.expects_continue:
@@ -111,7 +109,7 @@ class BodySubstitution:
 
     def body_end(self, trailers: Headers) -> None:
         try:
-            sent, outgoing, body = self._substitution.body(self._prepared, self._request, b"".join(self._parts))
+            sent, outgoing, body = self._substitution.prepare_whole(self._request, b"".join(self._parts))
         except Refused as refused:
             self._client.refuse_credential(self._request, self._request_id, refused)
             return
