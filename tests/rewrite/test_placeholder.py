@@ -13,7 +13,7 @@ from immure.rewrite import is_placeholder, mint
 from immure.rewrite.placeholder import holds_placeholder, is_shape
 
 ENTROPY = bytes(range(16))
-NAMED = ["access_token", "refresh_token", "account_id", "personal_access_token", "api_key", "jwt"]
+NAMED = ["access_token", "refresh_token", "account_id", "personal_access_token", "api_key", "authorization_code", "device_auth_id", "jwt"]
 VENDORS = ["ghp_", "github_pat_", "glpat-", "xoxb-", "sk-ant-api03-", "hf_", "sk_live_"]
 SHAPES = [*NAMED, *VENDORS]
 
