@@ -10,7 +10,7 @@ import pytest
 
 from immure.testing.openai.scenario import Expire, Say, Script, Shell
 from immure.testing.openai.service import FakeOpenAI
-from immure.testing.websocket import WebSocket, accept
+from immure.testing.websocket import WebSocket, accept, extension
 
 MASK = b"\x37\xfa\x21\x3d"
 HELLO = bytes.fromhex("818537fa213d7f9f4d5158")  # RFC 6455 section 5.7
@@ -56,6 +56,31 @@ def test_a_message_goes_out_in_one_frame() -> None:
         "817f0000000000010000",
         "880203f0",
     ]
+
+
+OFFERS = [
+    ("", ""),
+    ("permessage-deflate", "permessage-deflate"),
+    ("x-mine, permessage-deflate; client_max_window_bits", "permessage-deflate"),
+    ("permessage-deflated", ""),
+]
+
+
+@pytest.mark.parametrize(("offers", "agreed"), OFFERS)
+def test_compression_is_agreed_on_if_it_is_offered(offers: str, agreed: str) -> None:
+    assert extension(offers) == agreed
+
+
+def test_compressed_messages_refer_to_those_before_both_ways() -> None:
+    """The examples of RFC 7692 section 7.2.3.2, masked with zeros where a client sends them."""
+    hellos = [bytes.fromhex("f248cdc9c90700"), bytes.fromhex("f200110000")]
+    sent = b"".join(bytes([0xC1, 0x80 | len(one)]) + bytes(4) + one for one in hellos) + HELLO
+    said: list[bytes] = []
+    side = WebSocket(BytesIO(sent).read, said.append, "permessage-deflate")
+    assert list(iter(side.receive, None)) == ["Hello", "Hello", "Hello"]
+    side.send("Hello")
+    side.send("Hello")
+    assert said == [bytes([0xC1, len(one)]) + one for one in hellos]
 
 
 def test_the_sample_key_has_the_sample_answer() -> None:

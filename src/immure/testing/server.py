@@ -18,14 +18,14 @@ from typing import Self
 
 from immure.testing.authority import Authority
 from immure.testing.record import Arrival, Record
-from immure.testing.websocket import WebSocket, accept
+from immure.testing.websocket import WebSocket, accept, extension
 
 MAX_HEAD = 256 * 1024
 MAX_BODY = 64 * 1024 * 1024
 IDLE = 60.0
 """Seconds that a connection may be silent, handshake included."""
 
-_SWITCHING = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %b\r\n\r\n"
+_SWITCHING = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %b\r\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,8 +139,10 @@ class Server:
                 arrival = self.record.add(server_name=server_name, method=method, target=target, headers=headers, body=body)
                 answer = self._application(arrival)
                 if isinstance(answer, Upgrade):
-                    stream.sendall(_SWITCHING % accept(arrival.header("sec-websocket-key")).encode())
-                    answer.serve(WebSocket(reader.read, stream.sendall))
+                    agreed = extension(arrival.header("sec-websocket-extensions"))
+                    switching = _SWITCHING % accept(arrival.header("sec-websocket-key")).encode()
+                    stream.sendall(switching + (f"Sec-WebSocket-Extensions: {agreed}\r\n\r\n" if agreed else "\r\n").encode())
+                    answer.serve(WebSocket(reader.read, stream.sendall, agreed))
                     return
                 keep = version == "HTTP/1.1" and fields.get("connection", "").lower() != "close"
                 _write(stream, answer, head_only=method == "HEAD", keep=keep)

@@ -1,11 +1,12 @@
 """The server's side of a WebSocket (RFC 6455), blocking: text messages out of frames and into them.
 
-By its own few lines rather than those of the product, so that the two cannot be wrong in the same way. No extensions; a message goes
-out in one frame.
+By its own few lines rather than those of the product, so that the two cannot be wrong in the same way. A message goes out in one frame,
+compressed if the client has offered that (permessage-deflate, RFC 7692, with windows of the full size and kept from message to message).
 
 *Trust:* the program under test. *Fails:* ValueError for what is not a masked frame, or is longer than a test would send.
 """
 
+import zlib
 from base64 import b64encode
 from collections.abc import Callable
 from hashlib import sha1
@@ -16,6 +17,9 @@ POLICY_VIOLATION = 1008
 """The code of a Close to a client that may not ask for what it asked for (section 7.4.1)."""
 
 _GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_DEFLATE = "permessage-deflate"
+_COMPRESSED = 0x40
+_TAIL = b"\0\0\xff\xff"
 _CONTINUATION, _TEXT, _BINARY, _CLOSE, _PING, _PONG = 0, 1, 2, 8, 9, 10
 
 
@@ -24,16 +28,24 @@ def accept(key: str) -> str:
     return b64encode(sha1((key + _GUID).encode(), usedforsecurity=False).digest()).decode()
 
 
-class WebSocket:
-    """`read(n)` gives exactly n bytes, or fewer at the end of the connection; `send` sends all."""
+def extension(offers: str) -> str:
+    """The Sec-WebSocket-Extensions that answers a client's; empty if it offered nothing that is known here."""
+    return _DEFLATE if any(offer.partition(";")[0].strip() == _DEFLATE for offer in offers.split(",")) else ""
 
-    def __init__(self, read: Callable[[int], bytes], send: Callable[[bytes], None]) -> None:
+
+class WebSocket:
+    """`read(n)` gives exactly n bytes, or fewer at the end of the connection; `send` sends all. `extension` is what was agreed on."""
+
+    def __init__(self, read: Callable[[int], bytes], send: Callable[[bytes], None], extension: str = "") -> None:
         self._read = read
         self._send = send
+        self._packing = zlib.compressobj(wbits=-zlib.MAX_WBITS) if extension else None
+        self._unpacking = zlib.decompressobj(-zlib.MAX_WBITS)
 
     def receive(self) -> str | None:
         """The next message; None when the client has closed or gone. A Ping is answered meanwhile."""
         pieces: list[bytes] = []
+        compressed = False
         while True:
             head = self._read(2)
             if len(head) < 2:
@@ -46,12 +58,18 @@ class WebSocket:
             if opcode == _PING:
                 self._write(_PONG, payload)
             elif opcode in (_CONTINUATION, _TEXT, _BINARY):
+                compressed = compressed or bool(head[0] & _COMPRESSED)
                 pieces.append(payload)
                 if final:
-                    return b"".join(pieces).decode()
+                    message = b"".join(pieces)
+                    return (self._unpacking.decompress(message + _TAIL, MAX_MESSAGE) if compressed else message).decode()
 
     def send(self, text: str) -> None:
-        self._write(_TEXT, text.encode())
+        if self._packing is None:
+            self._write(_TEXT, text.encode())
+        else:
+            packed = self._packing.compress(text.encode()) + self._packing.flush(zlib.Z_SYNC_FLUSH)
+            self._write(_TEXT | _COMPRESSED, packed.removesuffix(_TAIL))
 
     def close(self, code: int) -> None:
         self._write(_CLOSE, pack("!H", code))
