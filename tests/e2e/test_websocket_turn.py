@@ -1,4 +1,4 @@
-"""Turns of the real Codex over its WebSocket: the login opens it, and every frame passes the gate."""
+"""Turns of the real Codex over its WebSocket: the login opens it, both sides compress, and every frame passes the gate."""
 
 import json
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ def test_a_turn_with_a_tool_call_runs_over_one_websocket(fake: FakeOpenAI, home:
     (upgrade,) = arrivals(fake, "GET")
     assert fake.account.describe(upgrade.bearer) == fake.account.describe(fake.account.access_token)
     assert upgrade.header("chatgpt-account-id") == fake.account.account_id
-    assert upgrade.values("sec-websocket-extensions") == []
+    assert upgrade.values("sec-websocket-extensions") == ["permessage-deflate; client_max_window_bits"]
     messages = arrivals(fake, "MESSAGE")
     asked = [json.loads(one.body) for one in messages]
     assert [one.get("previous_response_id") for one in asked] == [None, *(f"resp_fake_{one.number}" for one in messages[:-1])]

@@ -242,6 +242,11 @@ class Gate:
         with open(f"/proc/{self.pid}/smaps_rollup") as file:
             return sum(int(line.split()[1]) << 10 for line in file if line.startswith("Private_"))
 
+    def peak(self) -> int:
+        """Octets that it has had in memory at most."""
+        with open(f"/proc/{self.pid}/status") as file:
+            return next(int(line.split()[1]) << 10 for line in file if line.startswith("VmHWM:"))
+
     def expect_death(self, status: int) -> None:
         """Wait for the gate to have ended."""
         assert self._nursery.died()["status"] == status

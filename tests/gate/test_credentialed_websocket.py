@@ -1,14 +1,12 @@
 """A WebSocket that a secret opened, through a real gate: who sees what of its frames, and how it ends.
 
-The world plays the upstream; both sides make and read frames by the few lines below.
+The world plays the upstream.
 """
 
 import re
 import socket
-import ssl
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -29,26 +27,33 @@ from house import (
     read_answer,
     world,
 )
+from sides import (
+    BINARY,
+    CLOSE,
+    HOST,
+    INERT,
+    KEY,
+    MASK,
+    MORE,
+    PING,
+    PONG,
+    SECRET,
+    TEXT,
+    UPGRADE,
+    Client,
+    connected,
+    frame,
+    from_client,
+    opened,
+    request,
+    switching,
+)
 
 from immure.gate.brief import Brief
 from immure.gate.grants import Grants
 from immure.model import Secret
-from immure.testing.websocket import accept
 
-HOST = "api.example.com"
-KEY = "ZmFrZS1rZXktb2YtMTZiIQ=="
-UPGRADE = (
-    f"Authorization: Bearer {PLACEHOLDER}",
-    "Connection: keep-alive, Upgrade",
-    "Upgrade: websocket",
-    "Sec-WebSocket-Version: 13",
-    f"Sec-WebSocket-Key: {KEY}",
-)
-MASK = b"\x01\x02\x03\x04"
-MORE, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
-SECRET, INERT = TOKEN.encode(), PLACEHOLDER.encode()
 Setting = tuple[Gate, World]
-Frame = tuple[int, bool, bytes]
 
 
 @pytest.fixture
@@ -66,104 +71,12 @@ def setting(open_gate: Callable[..., Gate]) -> Iterator[Setting]:
         gate.hang_up()
 
 
-def request(gate: Gate, *lines: str, start: str = "GET /socket HTTP/1.1", body: bytes = b"") -> bytes:
-    return "".join(f"{line}\r\n" for line in (start, f"Host: {HOST}:{gate.port}", *lines, "")).encode() + body
-
-
-def switching(*lines: str, key: str = KEY) -> bytes:
-    fields = ("Upgrade: WebSocket", "Connection: Upgrade", f"Sec-WebSocket-Accept: {accept(key)}", *lines)
-    return "".join(f"{line}\r\n" for line in ("HTTP/1.1 101 Switching Protocols", *fields, "")).encode()
-
-
-def frame(opcode: int, payload: bytes = b"", *, final: bool = True, masked: bool = False) -> bytes:
-    size = len(payload)
-    length = size if size < 126 else 126 if size < 1 << 16 else 127
-    head = bytes([opcode | final << 7, length | masked << 7]) + (size.to_bytes(2 if length == 126 else 8) if length > 125 else b"")
-    return head + MASK + unmasked(payload) if masked else head + payload
-
-
-def unmasked(payload: bytes, mask: bytes = MASK) -> bytes:
-    return bytes(byte ^ mask[at & 3] for at, byte in enumerate(payload))
-
-
-def next_frame(read: Callable[[int], bytes]) -> Frame:
-    first, second = read(2)
-    length = second & 0x7F
-    if length > 125:
-        length = int.from_bytes(read(2 if length == 126 else 8))
-    if second < 0x80:
-        return first & 0x0F, first >= 0x80, read(length)
-    mask = read(4)
-    return first & 0x0F, first >= 0x80, unmasked(read(length), mask)
-
-
-def from_client(peer: Peer) -> Frame:
-    return next_frame(peer.read)
-
-
-def opened(peer: Peer, *lines: str) -> None:
-    peer.head()
-    peer.send(switching(*lines))
-
-
-class Client:
-    """The client's side of an open WebSocket."""
-
-    def __init__(self, connection: ssl.SSLSocket) -> None:
-        self.connection = connection
-        self._unread = b""
-        while b"\r\n\r\n" not in self._unread:
-            self._unread += connection.recv(65536)
-        self.head, _, self._unread = self._unread.partition(b"\r\n\r\n")
-
-    def read(self, count: int) -> bytes:
-        pieces = [self._unread]
-        while sum(map(len, pieces)) < count:
-            pieces.append(self.connection.recv(65536))
-            assert pieces[-1], "the connection ended"
-        data = b"".join(pieces)
-        self._unread = data[count:]
-        return data[:count]
-
-    def send(self, opcode: int, payload: bytes = b"", *, final: bool = True) -> None:
-        self.connection.sendall(frame(opcode, payload, final=final, masked=True))
-
-    def frame(self) -> Frame:
-        return next_frame(self.read)
-
-    def message(self) -> bytes:
-        """The next message, its fragments joined."""
-        opcode, final, payload = self.frame()
-        assert opcode in (TEXT, BINARY)
-        while not final:
-            opcode, final, more = self.frame()
-            assert opcode == MORE
-            assert more or final, "a fragment that says nothing"
-            payload += more
-        return payload
-
-    def ended(self) -> bool:
-        return self._unread == self.connection.recv(1) == b""
-
-
-@contextmanager
-def connected(setting: Setting, script: Callable[[Peer], None], *lines: str) -> Iterator[Client]:
-    gate, served = setting
-    served.scripts = [script]
-    with gate.connect_tls(HOST) as connection:
-        connection.sendall(request(gate, *UPGRADE, *lines))
-        client = Client(connection)
-        assert client.head.startswith(b"HTTP/1.1 101 ")
-        assert gate.event()["http_response"]["code"] == 101
-        yield client
-
-
-def test_the_handshake_carries_the_secret_and_no_extension(setting: Setting) -> None:
+def test_the_handshake_carries_the_secret_and_of_the_extensions_only_compression(setting: Setting) -> None:
     def script(peer: Peer) -> None:
         opened(peer, "Sec-WebSocket-Protocol: v2", f"X-Echo: {TOKEN}")
         assert from_client(peer) == (CLOSE, True, b"")
 
-    lines = ("Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits", "Sec-WebSocket-Protocol: v1, v2")
+    lines = ("Sec-WebSocket-Extensions: x-mine; a=b, permessage-deflate; client_max_window_bits", "Sec-WebSocket-Protocol: v1, v2")
     with connected(setting, script, *lines) as client:
         client.send(CLOSE)
         assert client.ended()
@@ -172,7 +85,8 @@ def test_the_handshake_carries_the_secret_and_no_extension(setting: Setting) -> 
     assert f"\r\nAuthorization: Bearer {TOKEN}\r\n".encode() in head
     assert b"\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" in head
     assert f"\r\nSec-WebSocket-Key: {KEY}\r\n".encode() in head
-    assert b"xtensions" not in head
+    assert b"\r\nSec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n" in head
+    assert b"x-mine" not in head
 
 
 def test_an_echo_of_the_secret_is_restored_wherever_a_message_is_cut(setting: Setting) -> None:
@@ -235,13 +149,6 @@ def test_a_long_message_leaves_as_it_comes(setting: Setting) -> None:
         client.send(CLOSE)
 
 
-def peak(gate: Gate) -> int:
-    """Octets that the gate has had in memory at most."""
-    with open(f"/proc/{gate.pid}/status") as file:
-        (found,) = re.findall(r"VmHWM:\s+(\d+) kB", file.read())
-    return int(found) << 10
-
-
 def test_messages_of_any_size_take_no_more_memory(setting: Setting) -> None:
     gate, _ = setting
     size = 16 << 20
@@ -250,13 +157,13 @@ def test_messages_of_any_size_take_no_more_memory(setting: Setting) -> None:
         opened(peer)
         peer.send(frame(BINARY, b"<" + SECRET + b">"))
         _, final, payload = from_client(peer)
-        before = peak(gate)
+        before = gate.peak()
         peer.send(frame(BINARY, SECRET + b"x" * size + SECRET))
         assert peer.read(14)[:2] == bytes([BINARY | 0x80, 0xFF])
         for _ in range(size >> 16):
             assert peer.read(1 << 16) == bytes(1 << 16)
         assert (final, payload) == (True, b"small")
-        assert peak(gate) < before + (2 << 20)
+        assert gate.peak() < before + (2 << 20)
         peer.send(frame(TEXT, b"done"))
         from_client(peer)
 
@@ -276,12 +183,12 @@ def test_a_client_that_does_not_read_holds_the_upstream_back(setting: Setting) -
     def script(peer: Peer) -> None:
         opened(peer)
         from_client(peer)
-        before = peak(gate)
+        before = gate.peak()
         peer.connection.settimeout(0.3)
         endless = [frame(BINARY, b"x" * (1 << 16))] * (1 << 10)
         with pytest.raises(TimeoutError):
             peer.send(*endless)
-        assert peak(gate) < before + (4 << 20)
+        assert gate.peak() < before + (4 << 20)
 
     with connected(setting, script) as client:
         client.send(TEXT, b"begin")

@@ -118,6 +118,32 @@ def test_what_breaks_the_protocol_is_refused(masked: bool, octets: str) -> None:
     assert events[-1] == REFUSAL
 
 
+# With permessage-deflate agreed on (RFC 7692 section 6): octets, events.
+COMPRESSED: list[tuple[str, list[Event]]] = [
+    ("c107f248cdc9c90700", [Head(Opcode.TEXT, True, 7, b"", True), bytes.fromhex("f248cdc9c90700")]),
+    ("8105" + b"Hello".hex(), [Head(Opcode.TEXT, True, 5, b""), b"Hello"]),
+    (
+        "4203f248cd8900" + "8004c9c90700",
+        [
+            *(Head(Opcode.BINARY, False, 3, b"", True), b"\xf2\x48\xcd"),
+            *(Control(Opcode.PING, b"", b""), Head(Opcode.CONTINUATION, True, 4, b""), b"\xc9\xc9\x07\x00"),
+        ],
+    ),
+    ("4100c000", [Head(Opcode.TEXT, False, 0, b"", True), REFUSAL]),
+    ("c900", [REFUSAL]),
+    ("c800", [REFUSAL]),
+    ("a100", [REFUSAL]),
+    ("d100", [REFUSAL]),
+]
+
+
+@pytest.mark.parametrize(("octets", "events"), COMPRESSED)
+def test_the_first_frame_alone_says_that_a_message_is_compressed(octets: str, events: list[Event]) -> None:
+    data = bytes.fromhex(octets)
+    assert read(FrameReader(masked=False, compressed=True), [data]) == events
+    assert data.startswith(written(events))
+
+
 @pytest.mark.parametrize("code", CODES)
 def test_a_code_that_may_be_sent_is_read(code: int) -> None:
     close = Control(Opcode.CLOSE, code.to_bytes(2) + b"why", b"")

@@ -46,6 +46,9 @@ class Handling(Protocol):
     def body_pause(self) -> None:
         """Nothing more of the request has arrived for now."""
 
+    def drained(self) -> None:
+        """The client has room for more of the answer."""
+
     def overdue(self) -> None:
         """A deadline that was set on the client's stream has passed."""
 
@@ -94,6 +97,8 @@ class Conversation:
     def drained(self) -> None:
         if self._handling is None:
             self._pump()
+        else:
+            self._handling.drained()
 
     def ended(self) -> None:
         handling, self._handling = self._handling, None

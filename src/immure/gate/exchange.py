@@ -1,9 +1,9 @@
 """One request that goes to an upstream, and its answer on the way back.
 
 Heads are written anew, chunked framing is taken off and put on; payload passes as it comes in both directions, each side holding the
-other back. If secrets went out with the request, the answer is restored: it was asked for unencoded and whole, and is refused if it
-comes otherwise, for a secret in a compressed or partial body could not be found. A WebSocket that they opened is read frame by frame
-(`WebSocket`); without secrets it is a tunnel.
+other back. If secrets went out with the request, the answer is decoded and restored (`Restoration`): it was asked for whole, in codings
+that are known here, and is refused if it comes otherwise, for a secret in it could not be found. A WebSocket that they opened is read
+frame by frame (`WebSocket`); without secrets it is a tunnel, and an answer passes as it is.
 
 Rules: a request is sent a second time only if it is certain that nothing came of the first: the connection had been kept from an
 earlier exchange, not one byte of an answer arrived, and the request changes nothing however often it is sent (RFC 9110 section 9.2.2).
@@ -19,12 +19,14 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from immure.errors import PeerError
 from immure.gate.answer import problem
 from immure.gate.flow import Flow
+from immure.gate.restoration import Inward, Restoration, objection, pull
 from immure.gate.sandbox import Sandbox
 from immure.gate.stream import BY_DIAL
 from immure.gate.upstream import Connection, Failure
 from immure.gate.websocket import WebSocket
 from immure.model import Allow, Decision, Deny
-from immure.rewrite import Credential, Pairs, Restorer, Substituted, restore_headers
+from immure.rewrite import Credential, Pairs, Substituted, restore_headers
+from immure.wire import coding, permessage_deflate
 from immure.wire.body import chunk, last_chunk
 from immure.wire.head import Framing, Headers, Request, Response, write_fields, write_request, write_response
 from immure.wire.websocket import POLICY_VIOLATION, PROTOCOL_ERROR, handshake_objection
@@ -39,7 +41,6 @@ _REPEATABLE: Final = frozenset([b"GET", b"HEAD", b"OPTIONS"])
 _OPEN_ENDED: Final = (Framing.CHUNKED, Framing.UNTIL_CLOSE)
 _NOT_WITH_SECRETS: Final = frozenset([b"accept-encoding", b"range", b"if-range", b"sec-websocket-extensions"])
 _NO_PAIRS: Final = Pairs()
-_IDENTITY: Final = (b"Accept-Encoding", b"identity")
 _OF_CONNECTIONS: Final = (b"negotiate", b"ntlm")
 """Schemes that authenticate a connection and not a request (RFC 4559 section 6): such a connection serves nobody else."""
 
@@ -57,7 +58,10 @@ class Outgoing(NamedTuple):
         if not substituted.used:
             return cls(write_fields(substituted.headers), (), _NO_PAIRS)
         headers = [field for field in substituted.headers if field[0].lower() not in _NOT_WITH_SECRETS]
-        return cls(write_fields((*headers, _IDENTITY)), substituted.used, pairs)
+        headers.append((b"Accept-Encoding", coding.offer(substituted.headers)))
+        if extensions := permessage_deflate.offer(substituted.headers):
+            headers.append((b"Sec-WebSocket-Extensions", extensions))
+        return cls(write_fields(tuple(headers)), substituted.used, pairs)
 
 
 class Forwarding:
@@ -71,9 +75,12 @@ class Forwarding:
     _chunked = False  # the answer is passed on in chunks
     _tunnel = False
     _socket: WebSocket | None = None  # in the tunnel, if secrets opened it
+    _inward: Inward | None = None  # what the answer goes through if secrets must be found in it
+    _decoded = False  # the body was encoded
+    _waiting = False  # more of the answer is at hand than a turn may pass on
     _heads = b""  # to be passed on at the next flush
+    _end = b""  # what closes a chunked body; not empty once the answer has come to its end
     _undecided: Response | None = None  # a head whose framing waits to see whether the whole body is at hand
-    _restorer: Restorer | None = None  # begun for a body that comes in pieces
 
     def __init__(
         self, client: "Conversation", sandbox: Sandbox, request: Request, request_id: str, allow: Allow, outgoing: Outgoing, sent: Request
@@ -123,7 +130,7 @@ class Forwarding:
 
     def body(self, data: bytes) -> None:
         if self._socket is not None:
-            self._carry(self._socket, data, outward=True)
+            self._carry(self._socket, data)
         else:
             self._unsent.append(chunk(data) if self._sent.framing is Framing.CHUNKED else data)
 
@@ -133,7 +140,9 @@ class Forwarding:
 
     def body_pause(self) -> None:
         connection = self._connection
-        if self._unsent and connection is not None and connection.usable:
+        if connection is None:
+            self._unsent.clear()  # the answer is complete, and only waits to be passed on
+        elif self._unsent and connection.usable:
             data = b"".join(self._unsent)
             self._unsent.clear()
             connection.send(data)
@@ -166,29 +175,36 @@ class Forwarding:
             self._write_head(response, Framing.NONE, None)
 
     def answered(self, response: Response) -> None:
-        if self._pairs and (why := _unrestorable(response)):
-            self._refuse_answer("answer_not_restorable", f"the answer of {self._key.host} was not passed on: {why}")
-            return
-        if self._pairs and response.framing is Framing.TUNNEL and (why := handshake_objection(self._request.headers, response.headers)):
-            self._refuse_answer("upstream_protocol", f"{self._key.host} answered with {why}")
-            return
+        codings: tuple[bytes, ...] = ()
+        if self._pairs:
+            codings = coding.codings_of(response.headers)
+            if why := objection(response, codings):
+                self._refuse_answer("answer_not_restorable", f"the answer of {self._key.host} was not passed on: {why}")
+                return
+            if response.framing is Framing.TUNNEL and (why := handshake_objection(self._request.headers, response.headers)):
+                self._refuse_answer("upstream_protocol", f"{self._key.host} answered with {why}")
+                return
+            if codings and not coding.objection(codings):  # else it has no body, and is not decoded
+                response = response._replace(headers=coding.decoded_headers(response.headers))
         self._answered = True
         self._record(response.status)
         self._reusable = response.keep_alive and not _authenticates_connection(response)
         self._close = not self._request.keep_alive or self._request.minor == 0 or not self._client.request_read
         framing, length = response.framing, response.length
+        if self._pairs and framing not in (Framing.NONE, Framing.TUNNEL):
+            self._inward, self._decoded = Restoration(self._pairs, codings), bool(codings)
         if framing in _OPEN_ENDED:
             framing, length = self._open_end(), None
         elif self._pairs and framing is Framing.LENGTH:
             self._undecided = response
             return
-        elif self._pairs:
+        elif self._pairs and length:
             length = None  # of a body that does not follow, and would not be as long
         self._write_head(response, framing, length)
         if framing is Framing.TUNNEL:
             self._tunnel = True
             if self._pairs:
-                self._socket, self._pairs = WebSocket(self._pairs, self._known_pairs), _NO_PAIRS
+                self._inward = self._socket = WebSocket(self._pairs, self._known_pairs, permessage_deflate.agreed(response.headers))
             self._sandbox.tunnels.add(self)
             self._client.switch()
             self._sandbox.judge(self)  # the grants may have changed since it was asked for
@@ -210,34 +226,52 @@ class Forwarding:
         self._heads += head
 
     def payload(self, data: bytes) -> None:
-        if self._socket is not None:
-            self._carry(self._socket, data, outward=False)
+        if self._inward is not None:
+            self._inward.feed(data)
         else:
             self._payload.append(data)
 
     def completed(self, trailers: Headers) -> None:
-        self._pass_on(last_chunk(restore_headers(trailers, self._pairs) if trailers else ()))
-        connection = self._connection
+        if trailers:
+            trailers = restore_headers(coding.decoded_headers(trailers) if self._decoded else trailers, self._pairs)
+        self._end = last_chunk(trailers)
+        if self._inward is not None:
+            self._inward.end()
+        connection, self._connection = self._connection, None  # it may serve another while the last of the answer is passed on
         if connection is not None:
+            connection.release()
             if self._reusable and self._client.request_read and connection.clean:
                 connection.keep()
             else:
                 connection.close()
         if self._tunnel:
             self._sandbox.tunnels.discard(self)
-        self._client.finished(close=self._close or self._tunnel)
+        self._pass_on()
 
     def flush(self) -> None:
-        if self._undecided is None or self._payload:
-            self._pass_on(b"")
+        self._pass_on()
 
-    def _pass_on(self, end: bytes) -> None:
-        """Send the client what there is; `end` closes a chunked body, and is not empty when the answer is complete."""
+    def drained(self) -> None:
+        if self._waiting:
+            self._pass_on()
+
+    def _pass_on(self) -> None:
+        """Send the client what there is, but no more than a turn may take."""
+        end = self._end
+        if self._inward is not None:
+            try:
+                self._wait(pull(self._inward, self._payload))
+            except PeerError as error:
+                if self._socket is None:
+                    self._break_off(error.reason)
+                    return
+                self._part(PROTOCOL_ERROR, "", f"the upstream sent {error.reason}")
+            end = b"" if self._waiting else self._end
         body = b"".join(self._payload)
         self._payload.clear()
-        if self._pairs:
-            body = self._restored(body, whole=bool(end))
         if self._undecided is not None:
+            if not body and not end:
+                return
             response, self._undecided = self._undecided, None
             if end:
                 self._write_head(response, Framing.LENGTH, len(body))
@@ -248,15 +282,28 @@ class Forwarding:
         data, self._heads = self._heads + body, b""
         if data:
             self._client.stream.send(data)
+        if end:
+            self._client.finished(close=self._close or self._tunnel)
 
-    def _restored(self, body: bytes, *, whole: bool) -> bytes:
-        """The next piece of the body without secrets; `whole` if it is the last."""
-        restorer = self._restorer
-        if restorer is None:
-            if whole and not self._pairs.may_be_in(body):
-                return body
-            restorer = self._restorer = Restorer(self._pairs)
-        return restorer.feed(body) + (restorer.finish() if whole else b"")
+    def _wait(self, waiting: bool) -> None:
+        """Have the rest of what is at hand asked for when the client has room, and nothing more arrive until then; or go on reading."""
+        if waiting:
+            self._client.stream.ask_for_room()
+        if waiting is not self._waiting:
+            self._waiting = waiting
+            if self._connection is not None:
+                (self._connection.hold if waiting else self._connection.release)()
+
+    def _break_off(self, reason: str) -> None:
+        """The body is not what the head says: say so if the head has not been passed on, else let the client see no end."""
+        self._give_up()
+        if self._heads or self._undecided is not None:
+            self._answered, self._heads, self._undecided = False, b"", None
+            self._payload.clear()
+            self.fail(Failure(502, "answer_not_restorable", f"the answer of {self._key.host} was not passed on: it is {reason}"))
+        else:
+            self._record(None, f"the answer of {self._key.host} was cut off: it is {reason}")
+            self._client.cut()
 
     # A WebSocket that secrets opened
 
@@ -264,14 +311,13 @@ class Forwarding:
         """All that may come back now; secrets are rotated while a WebSocket is open."""
         return self._sandbox.pairs_for(self._key.host, self._key.port)
 
-    def _carry(self, websocket: WebSocket, data: bytes, *, outward: bool) -> None:
-        pieces, passed_on = (websocket.outward(data), self._unsent) if outward else (websocket.inward(data), self._payload)
+    def _carry(self, websocket: WebSocket, data: bytes) -> None:
         try:
-            for piece in pieces:
-                passed_on.append(piece)
+            for piece in websocket.outward(data):
+                self._unsent.append(piece)
         except PeerError as error:
-            # RFC 6455 section 7.1.7
-            self._end(PROTOCOL_ERROR, "", f"the {'client' if outward else 'upstream'} sent {error.reason}")
+            self._part(PROTOCOL_ERROR, "", f"the client sent {error.reason}")
+            self._pass_on()
 
     # A tunnel, by its sandbox
 
@@ -284,10 +330,12 @@ class Forwarding:
         return self._used
 
     def revoke(self, reason: str) -> None:
-        self._end(POLICY_VIOLATION, reason, reason)
+        self._part(POLICY_VIOLATION, reason, reason)
+        self._pass_on()
 
-    def _end(self, code: int, reason: str, why: str) -> None:
-        """Close both sides of a tunnel; of a WebSocket that is read, with a word to each."""
+    def _part(self, code: int, reason: str, why: str) -> None:
+        """End a tunnel upstream; of a WebSocket that is read, with a word to each side (RFC 6455 section 7.1.7). The client's side ends
+        when that is passed on."""
         self._sandbox.tunnels.discard(self)
         self._record(101, f"the {'tunnel' if self._socket is None else 'WebSocket'} was ended: {why}")
         if self._socket is not None:
@@ -295,10 +343,10 @@ class Forwarding:
             self._unsent.append(to_upstream)
             self._payload.append(to_client)
         self.body_pause()
-        self._pass_on(b"")
-        if self._connection is not None:
-            self._connection.finish()
-        self._client.finished(close=True)
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.finish()
+        self._inward, self._waiting, self._end = None, False, last_chunk(())
 
     def fail(self, failure: Failure) -> None:
         connection = self._connection
@@ -328,18 +376,6 @@ class Forwarding:
             credentials=self._used,
             failure=failure,
         )
-
-
-def _unrestorable(response: Response) -> str | None:
-    """Why secrets in the body of an answer could not be found, or None."""
-    if response.framing is Framing.NONE:
-        return None
-    if response.status == 206:
-        return "it is a part of something, and was not asked for as one"
-    for name, value in response.headers:
-        if name.lower() == b"content-encoding" and value.lower() not in (b"", b"identity"):
-            return f"it is encoded as {value.decode('latin-1')}, and was asked for unencoded"
-    return None
 
 
 def _authenticates_connection(response: Response) -> bool:

@@ -4,8 +4,8 @@ TLS is the public `ssl.SSLSocket` on the descriptor itself: no copy through memo
 transport takes ten times that.
 
 Rules: at most `RECORDS` records are read a turn, so that one download does not keep the others waiting. Two streams that are `joined`
-hold each other back: while the output of one waits, the other is not read. Writing never calls the owner back; a connection found
-broken while writing is reported by the loop, as its end.
+hold each other back: while the output of one waits, the other is not read. Writing never calls the owner back; an owner that has more
+to send than it may in one turn asks for the next with room. A connection found broken while writing is reported by the loop, as its end.
 """
 
 import os
@@ -42,7 +42,7 @@ class Owner(Protocol):
         """The next bytes; of a stream that is `ARRIVING` the first one, which stays to be read."""
 
     def drained(self) -> None:
-        """Output that had waited is gone."""
+        """Output that had waited is gone, or there is room that was asked for."""
 
     def ended(self) -> None:
         """The other side has closed, or the connection broke."""
@@ -119,7 +119,7 @@ class Stream:
         if self._mode != self.OPEN:
             self._ready_otherwise(events)
             return
-        if events & WRITE and self._pending:
+        if events & WRITE:
             self._flush()
         if not events & ~WRITE or self._mode != self.OPEN:
             return
@@ -207,6 +207,11 @@ class Stream:
                 self.peer.hold(BY_PEER)
         except OSError:
             self._break()
+
+    def ask_for_room(self) -> None:
+        """Have the owner told that it can send, at the next turn or whenever there is room again."""
+        if self._mode == self.OPEN and not self._broken:
+            self._interest(self._events | WRITE)
 
     def _flush(self) -> None:
         pending = self._pending

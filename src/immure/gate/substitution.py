@@ -121,6 +121,9 @@ class BodySubstitution:
     def body_pause(self) -> None:
         """The rest will come."""
 
+    def drained(self) -> None:
+        """Nothing is answered yet."""
+
     def overdue(self) -> None:
         """No deadline is set: a client may take its time, as with any body."""
 

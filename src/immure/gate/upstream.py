@@ -20,7 +20,7 @@ from immure.errors import PeerError
 from immure.gate.loop import Loop
 from immure.gate.reach import objection
 from immure.gate.resolver import Answer, Resolver
-from immure.gate.stream import Stream
+from immure.gate.stream import BY_OWNER, Stream
 from immure.model.endpoint import address_of
 from immure.wire.head import Headers, Response
 from immure.wire.http1 import End, ResponseReader
@@ -200,6 +200,15 @@ class Connection:
     def send(self, data: bytes) -> None:
         assert self.stream is not None
         self.stream.send(data)
+
+    def hold(self) -> None:
+        """Read no more of the answer until `release`."""
+        if self.stream is not None:
+            self.stream.hold(BY_OWNER)
+
+    def release(self) -> None:
+        if self.stream is not None:
+            self.stream.release(BY_OWNER)
 
     @property
     def usable(self) -> bool:

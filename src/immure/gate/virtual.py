@@ -59,6 +59,9 @@ class VirtualCall:
     def body_pause(self) -> None:
         """The rest will come."""
 
+    def drained(self) -> None:
+        """The answer goes out whole."""
+
     def answered_by_broker(self, status: int, headers: list[tuple[str, str]], body: str) -> None:
         self._record(status)
         fields = tuple((name.encode("latin-1"), value.encode("latin-1")) for name, value in headers)

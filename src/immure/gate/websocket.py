@@ -1,8 +1,9 @@
 """The frames of a WebSocket that a secret opened: outward as they came, inward with every secret turned back into its placeholder.
 
 What the upstream sends is framed anew, since a placeholder has another length: a message goes on as it arrives, in fragments, and only
-bytes that may be the beginning of a secret wait for its next fragment; none waits when the message has ended. Nothing here reads or
-writes a socket.
+bytes that may be the beginning of a secret wait for its next fragment; none waits when the message has ended. A message that the
+upstream has compressed goes on decompressed, and in a turn of the loop no more of it than of a body. Nothing here reads or writes a
+socket.
 
 Rules: the frames of either side are checked before they are passed on. Secrets that are rotated while the WebSocket is open are looked
 for from the next message on, beside those before them. What seems to be a secret cut off by the end of a control frame is left out:
@@ -16,23 +17,34 @@ from collections.abc import Callable, Iterator
 
 from immure.rewrite import Pairs, Restorer
 from immure.rewrite.pairs import MINIMUM_SECRET
+from immure.wire.permessage_deflate import Inflater
 from immure.wire.websocket import MAX_CONTROL, Control, FrameReader, Head, Opcode, closing, write_control, write_data, write_head
 
 
 class WebSocket:
-    """Both directions of one. `pairs` are the secrets that it was opened beside; `current` gives those that hold now."""
+    """Both directions of one; what the upstream sends is fed, and pulled as `Inward`.
 
-    __slots__ = ("_client", "_current", "_final", "_known", "_opcode", "_pairs", "_restorer", "_sought", "_upstream")
+    `pairs` are the secrets that it was opened beside, `current` gives those that hold now, `inflater` is there if permessage-deflate
+    was agreed on.
+    """
 
-    def __init__(self, pairs: Pairs, current: Callable[[], Pairs]) -> None:
-        self._client = FrameReader(masked=True)
-        self._upstream = FrameReader(masked=False)
+    __slots__ = (
+        *("_client", "_compressed", "_current", "_final", "_inflater", "_known", "_opcode", "_pairs", "_restorer", "_sought", "_upstream"),
+        "waiting",
+    )
+
+    def __init__(self, pairs: Pairs, current: Callable[[], Pairs], inflater: Inflater | None = None) -> None:
+        self._client = FrameReader(masked=True, compressed=inflater is not None)
+        self._upstream = FrameReader(masked=False, compressed=inflater is not None)
+        self._inflater = inflater
         self._current = current
         self._known = self._pairs = self._sought = pairs
         # The message that the upstream is sending. The restorer serves one after another, for nothing is left in it after the last frame.
         self._restorer = Restorer(self._sought)
+        self._compressed: Inflater | None = None  # what decompresses it
         self._opcode = Opcode.CONTINUATION  # of the next fragment that the client gets
         self._final = False  # its last frame has begun
+        self.waiting = False
 
     def outward(self, data: bytes) -> Iterator[bytes]:
         """What the client sent, for the upstream. Raises PeerError."""
@@ -46,22 +58,45 @@ class WebSocket:
             else:
                 yield write_control(event)
 
-    def inward(self, data: bytes) -> Iterator[bytes]:
-        """What the upstream sent, for the client. Raises PeerError."""
-        reader = self._upstream
-        reader.feed(data)
-        while (event := reader.next_event()) is not None:
-            if isinstance(event, bytes):
-                yield self._restored(event)
-            elif isinstance(event, Control):
-                yield self._control(event)
-            else:
-                if event.opcode is not Opcode.CONTINUATION:
-                    self._opcode = event.opcode
-                    self._look_for(self._secrets())
-                self._final = event.final
-                if not event.length:
-                    yield self._restored(b"")
+    def feed(self, data: bytes) -> None:
+        self._upstream.feed(data)
+        self.waiting = True
+
+    def end(self) -> None:
+        """A message that the upstream did not end has no end."""
+
+    def next_piece(self) -> bytes:
+        inflater = self._compressed
+        if inflater is not None and inflater.waiting:
+            return self._restored(inflater.next_piece())
+        event = self._upstream.next_event()
+        if event is None:
+            self.waiting = False
+            return b""
+        if isinstance(event, bytes):
+            return self._payload(event)
+        if isinstance(event, Control):
+            return self._control(event)
+        if event.opcode is not Opcode.CONTINUATION:
+            self._begin(event)
+        self._final = event.final
+        return b"" if event.length else self._payload(b"")
+
+    def _begin(self, head: Head) -> None:
+        self._opcode = head.opcode
+        self._look_for(self._secrets())
+        self._compressed = self._inflater if head.compressed else None
+        if self._compressed is not None:
+            self._compressed.begin_message()
+
+    def _payload(self, payload: bytes) -> bytes:
+        inflater = self._compressed
+        if inflater is None:
+            return self._restored(payload)
+        inflater.feed(payload)
+        if self._final and not self._upstream.left:
+            inflater.end_message()
+        return b""
 
     def _secrets(self) -> Pairs:
         current = self._current()
@@ -75,7 +110,8 @@ class WebSocket:
             self._sought, self._restorer = pairs, Restorer(pairs)
 
     def _restored(self, payload: bytes) -> bytes:
-        last = self._final and not self._upstream.left
+        inflater = self._compressed
+        last = self._final and not self._upstream.left and (inflater is None or not inflater.waiting)
         certain = self._restorer.feed(payload)
         if last:
             certain += self._restorer.finish()

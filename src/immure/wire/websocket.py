@@ -6,11 +6,12 @@
 The head of a data frame is followed by its payload in pieces, as it stands on the wire; `left` says how much of it is to come. A control
 frame is one event, for it is short. What a message means, and whether its text is UTF-8, is left to those who talk.
 
-Rules: no extension has been agreed on, so a reserved bit is an error. Lengths are written in the fewest octets. What follows a Close is
-thrown away (RFC 6455 section 1.4). Nothing is kept but an unfinished head or control frame: at most 139 octets and what was fed.
+Rules: a reserved bit is an error, but for the one that marks a compressed message where permessage-deflate was agreed on. Lengths are
+written in the fewest octets. What follows a Close is thrown away (RFC 6455 section 1.4). Nothing is kept but an unfinished head or
+control frame: at most 139 octets and what was fed.
 
 *Trust:* the peer chooses every byte and how they are cut. *Fails:* `PeerError`; the frames before it have been given out.
-Reference: RFC 6455.
+Reference: RFC 6455, RFC 7692 section 6.
 """
 
 import re
@@ -21,6 +22,7 @@ from typing import Final, NamedTuple
 
 from immure.errors import PeerError
 from immure.wire.head import Headers
+from immure.wire.permessage_deflate import objection
 
 MAX_CONTROL: Final = 125
 """Octets of a control frame's payload (section 5.5)."""
@@ -32,6 +34,7 @@ POLICY_VIOLATION: Final = 1008
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")
 _EXTENDED = {126: 2, 127: 8}
+_COMPRESSED = 0x40
 
 
 class Opcode(IntEnum):
@@ -46,15 +49,20 @@ class Opcode(IntEnum):
 
 
 _OPCODES = {int(opcode): opcode for opcode in Opcode}
+_BEGINNING = (Opcode.TEXT, Opcode.BINARY)
 
 
 class Head(NamedTuple):
-    """The head of a data frame. `final`: it ends its message. `key` masks the payload, and is empty in what a server sends."""
+    """The head of a data frame. `final`: it ends its message. `key` masks the payload, and is empty in what a server sends.
+
+    `compressed` is said by the first frame of a message, for all of it.
+    """
 
     opcode: Opcode
     final: bool
     length: int
     key: bytes
+    compressed: bool = False
 
 
 class Control(NamedTuple):
@@ -66,12 +74,13 @@ class Control(NamedTuple):
 
 
 class FrameReader:
-    """What a client (`masked`) or a server sends."""
+    """What a client (`masked`) or a server sends. `compressed`: permessage-deflate was agreed on."""
 
-    __slots__ = ("_at", "_buffer", "_masked", "_within", "closed", "left")
+    __slots__ = ("_at", "_buffer", "_masked", "_reserved", "_within", "closed", "left")
 
-    def __init__(self, *, masked: bool) -> None:
+    def __init__(self, *, masked: bool, compressed: bool = False) -> None:
         self._masked = masked
+        self._reserved = 0x30 if compressed else 0x70  # bits that must not be set in the first frame of a message
         self._buffer = b""
         self._at = 0
         self._within = False  # a message, of which more fragments must come
@@ -104,7 +113,7 @@ class FrameReader:
         first, second = data[at], data[at + 1]
         opcode = _OPCODES.get(first & 0x0F)
         final, length = first >= 0x80, second & 0x7F
-        if first & 0x70 or opcode is None:
+        if opcode is None or first & (self._reserved if opcode in _BEGINNING else 0x70):
             raise PeerError("a frame with a reserved bit or opcode")
         if (second >= 0x80) is not self._masked:
             raise PeerError("a frame that is not masked" if self._masked else "a masked frame")
@@ -125,7 +134,7 @@ class FrameReader:
         self._at = start
         self._within = not final
         self.left = length
-        return Head(opcode, final, length, key)
+        return Head(opcode, final, length, key, first & _COMPRESSED != 0)
 
     def _control(self, opcode: Opcode, start: int, length: int, key: bytes) -> Control | None:
         payload = self._buffer[start : start + length]
@@ -164,9 +173,9 @@ def mask(payload: bytes, key: bytes) -> bytes:
 
 def write_head(head: Head | Control) -> bytes:
     """The octets before a frame's payload."""
-    opcode, final, length, key = head if isinstance(head, Head) else (head.opcode, True, len(head.payload), head.key)
+    opcode, final, length, key, compressed = head if isinstance(head, Head) else (head.opcode, True, len(head.payload), head.key, False)
     masked = 0x80 if key else 0
-    first = (0x80 if final else 0) | opcode
+    first = (0x80 if final else 0) | (_COMPRESSED if compressed else 0) | opcode
     if length < 126:
         return bytes((first, masked | length)) + key
     if length < 1 << 16:
@@ -201,8 +210,8 @@ def handshake_objection(asked: Headers, answered: Headers) -> str | None:
         return "a WebSocket that was not asked for properly"
     if _values(answered, b"sec-websocket-accept") != [accept(key[0])]:
         return "a Sec-WebSocket-Accept that does not fit the key"
-    if _values(answered, b"sec-websocket-extensions"):
-        return "a WebSocket extension that was not offered"
+    if why := objection(asked, answered):
+        return why
     offered = {name.strip(b" \t") for value in _values(asked, b"sec-websocket-protocol") for name in value.split(b",")}
     chosen = _values(answered, b"sec-websocket-protocol")
     if len(chosen) > 1 or not offered.issuperset(chosen):
