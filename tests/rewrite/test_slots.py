@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from immure.model import Binary, Caller, Endpoint, Secret
@@ -445,6 +445,7 @@ targets = st.lists(
 
 
 @given(targets)
+@example(f"/{KEY}/..")
 def test_whatever_the_target_a_secret_is_in_a_slot_or_nowhere(target: str) -> None:
     result = serve(target)
     if isinstance(result, Refused):

@@ -130,7 +130,9 @@ class Slots:
                 shown = unescaped(rest)
                 request.exchange(shown, shown, f"the {part}", self._candidates(f"the {part}"))
         path, query = self._exchange_places(path, query, partial(self._exchange_place, request))
-        return f"{path}{mark}{query}".encode("latin-1") if request.used else target
+        if request.used or mentions_placeholder(target):  # in a segment that the canonical path has lost, with nothing left to refuse
+            return f"{path}{mark}{query}".encode("latin-1")
+        return target
 
     def _exchange_places(self, path: str, query: str, exchange: Callable[[Slot, str], str]) -> tuple[str, str]:
         for slot, owner in self._in_target.items():
