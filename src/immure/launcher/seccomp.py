@@ -31,6 +31,7 @@ _INSTRUCTION = 8
 _LOAD, _JUMP_EQUAL, _JUMP_GREATER_EQUAL, _JUMP_ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 
 _SYS_CONNECT, _SYS_SOCKET, _SYS_IOCTL, _SYS_SETSOCKOPT, _SYS_SETRLIMIT, _SYS_PRLIMIT64 = 42, 41, 16, 54, 160, 302
+_SYS_PRCTL = 157
 
 DENIED = {
     "add_key": (248, "kernel keyrings are shared with the user's other processes"),
@@ -109,6 +110,10 @@ _SET_USER_ID = 0o4000
 TERMINAL_COMMANDS = {"TIOCSTI": 0x5412, "TIOCLINUX": 0x541C}
 """ioctl requests that type into a terminal. The kernel looks at the low 32 bits only, and so do we (CVE-2019-10063)."""
 
+PR_SET_MM = 35
+"""The prctl by which root of a namespace of its own, as any process inside may be, can name another file as its program
+(PR_SET_MM_EXE_FILE). Checkpoint and restore needs it and nobody else; /proc/PID/exe is what a rule goes by. `int`: the low 32 bits."""
+
 
 def _statement(code: int, value: int) -> bytes:
     return struct.pack("=HBBI", code, 0, 0, value)
@@ -171,6 +176,7 @@ def program() -> bytes:
     code.append(_on_call(_SYS_SETRLIMIT, _when(0, [CORE_SIZE], _refuse(0))))
     new_limit = [_statement(_LOAD, _ARGUMENT_LOW[2] + half) + _jump(_JUMP_EQUAL, 0, 1, 0) + _refuse(0) for half in (0, 4)]
     code.append(_on_call(_SYS_PRLIMIT64, _unless(1, [CORE_SIZE], _statement(_RETURN, _ALLOW)), *new_limit))
+    code.append(_on_call(_SYS_PRCTL, _when(0, [PR_SET_MM], _refuse(errno.EPERM))))
     code.append(_statement(_RETURN, _ALLOW))
     return b"".join(code)
 
