@@ -1,5 +1,7 @@
 """Policy files: what they mean, and for each mistake one error with file, line and remedy."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +11,7 @@ from immure.errors import PolicyError
 from immure.model import Binary, Endpoint
 from immure.policy import Rule
 
+DIGEST = "0123456789abcdef" * 4
 PROGRAMS = {"/usr/bin/node": Binary("/usr/bin/node", 1, 10), "/usr/bin/git": Binary("/usr/bin/git", 1, 11)}
 
 
@@ -71,6 +74,33 @@ def test_what_is_empty_or_missing_allows_nothing(text: str) -> None:
     assert read(text) == ()
 
 
+def test_programs_with_children_and_programs_with_a_digest() -> None:
+    text = f"""
+version: 1
+rules:
+- name: npm
+  endpoints: [a.com]
+  binaries:
+  - /usr/bin/node
+  - {{path: /usr/bin/git, sha256: {DIGEST.upper()}, children: allow}}
+- name: git
+  endpoints: [b.com]
+  binaries: [{{path: /usr/bin/git, children: allow}}]
+"""
+    node, git = PROGRAMS["/usr/bin/node"], PROGRAMS["/usr/bin/git"]
+    given = replace(git, digest=DIGEST)
+    assert read(text) == (
+        rule("npm", "a.com", binaries=(node,)),
+        replace(
+            rule("npm", "a.com", binaries=(given,)),
+            parents=(given,),
+            exact=True,
+            hint="if the change is meant, correct its sha256 in policy.yaml",
+        ),
+        replace(rule("git", "b.com", binaries=(git,)), parents=(git,)),
+    )
+
+
 HEAD = "version: 1\nrules:\n"
 RULE = HEAD + "- name: npm\n  endpoints: [a.com]\n"
 MISTAKES = {
@@ -129,6 +159,37 @@ MISTAKES = {
     "a relative program": (RULE + "  binaries: [node]\n", 5, "not an absolute path: 'node'", "command -v"),
     "a program that is not there": (RULE + "  binaries:\n  - /usr/bin/gone\n", 6, "no program at '/usr/bin/gone': No such file", "ls -l"),
     "a denial of nobody": (RULE + "  binaries: []\n  effect: deny\n", 5, "denies nobody", "leave out 'binaries'"),
+    "a program without a path": (RULE + "  binaries:\n  - {children: allow}\n", 6, "a program without 'path'", "path: …"),
+    "an unknown key of a program": (
+        RULE + "  binaries: [{path: /usr/bin/node, xyz: x}]\n",
+        5,
+        "unknown key 'xyz'",
+        "known here: path, sha256, children",
+    ),
+    "a digest that is none": (
+        RULE + "  binaries:\n  - path: /usr/bin/node\n    sha256: abc\n",
+        7,
+        "not a SHA-256: 'abc'",
+        "sha256sum /usr/bin/node",
+    ),
+    "children that are something else": (
+        RULE + "  binaries:\n  - path: /usr/bin/node\n    children: alow\n",
+        7,
+        "unknown word 'alow'",
+        "did you mean 'allow'?",
+    ),
+    "a denial of one content": (
+        RULE + f"  effect: deny\n  binaries:\n  - path: /usr/bin/node\n    sha256: {DIGEST}\n",
+        8,
+        "a denial of one content",
+        "leave out 'sha256'",
+    ),
+    "a denial of children": (
+        RULE + "  effect: deny\n  binaries:\n  - path: /usr/bin/node\n    children: allow\n",
+        8,
+        "a denial of children",
+        "leave out 'children'",
+    ),
     "two documents": ("version: 1\n---\nversion: 1\n", 2, "not YAML", "yaml.org"),
     "brackets that do not close": ("version: 1\nrules: [\n", 3, "not YAML", "yaml.org"),
     "a tab for spaces": (HEAD + "\t- name: a\n", 3, "not YAML", "yaml.org"),

@@ -24,12 +24,12 @@ _NULL = "tag:yaml.org,2002:null"
 
 
 class Document:
-    """One file. `root` is None if it holds no document, or an empty one."""
+    """One file, by the name that errors call it. `root` is None if it holds no document, or an empty one."""
 
-    __slots__ = ("_name", "root")
+    __slots__ = ("name", "root")
 
     def __init__(self, content: bytes, name: str) -> None:
-        self._name = name
+        self.name = name
         if len(content) > LARGEST:
             raise self._at(None, f"longer than {LARGEST} bytes", "split off what is not policy")
         try:
@@ -81,7 +81,7 @@ class Document:
         return self._at(line_of(node), what, hint)
 
     def _at(self, line: int | None, what: str, hint: str) -> PolicyError:
-        where = self._name if line is None else f"{self._name}:{line}"
+        where = self.name if line is None else f"{self.name}:{line}"
         return PolicyError(f"{where}: {what}", code="policy.file", hint=hint)
 
     def _check_events(self, content: bytes) -> None:

@@ -4,17 +4,22 @@
     rules:
       - name: npm
         endpoints: [registry.example.com, "*.example.com:443"]
-        binaries: [/usr/bin/node]    # optional: any program
+        binaries:                    # optional: any program
+          - /usr/bin/node
+          - {path: /usr/bin/make, children: allow}
         effect: allow                # optional: allow | deny
 
 Rules: what is not there allows nothing, so an empty file, or one without rules, is deny all; an empty list of binaries is nobody.
-A rule that would say nothing (no endpoint, a denial of nobody) is refused, because its author meant something.
+A rule that would say nothing (no endpoint, a denial of nobody) is refused, because its author meant something; so is a denial that is
+easily slipped (of one content, of children).
 
 *Trust:* the file may come with a repository that someone else wrote. *Fails:* PolicyError with file, line and what to write.
 """
 
 import os
+import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import yaml
 
@@ -30,6 +35,15 @@ Identify = Callable[[str], Binary]
 """Which file the absolute path of a program is. Raises OSError if it is none."""
 
 _EFFECTS: dict[str, Effect] = {"allow": "allow", "deny": "deny"}
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Program:
+    """An entry of `binaries`. Its binary has a digest if the entry asks for one."""
+
+    binary: Binary
+    children: bool
 
 
 def load_policy(path: str, identify: Identify) -> tuple[Rule, ...]:
@@ -75,10 +89,10 @@ def _rules(document: Document, node: yaml.Node, identify: Identify) -> Iterator[
 
 def _rule(document: Document, name: str, keys: dict[str, yaml.Node], identify: Identify) -> Iterator[Rule]:
     effect = _effect(document, keys["effect"]) if "effect" in keys else "allow"
-    binaries = None
+    programs = None
     if "binaries" in keys:
-        binaries = tuple(_binary(document, entry, identify) for entry in document.sequence(keys["binaries"]))
-        if not binaries and effect == "deny":
+        programs = [_program(document, entry, effect, identify) for entry in document.sequence(keys["binaries"])]
+        if not programs and effect == "deny":
             raise document.wrong(keys["binaries"], "a rule that denies nobody", "leave out 'binaries' to deny every program")
     endpoints = document.sequence(keys["endpoints"])
     if not endpoints:
@@ -86,9 +100,23 @@ def _rule(document: Document, name: str, keys: dict[str, yaml.Node], identify: I
     for entry in endpoints:
         endpoint = _endpoint(document, entry)
         try:
-            yield Rule(name=name, layer=LAYER, effect=effect, endpoint=endpoint, binaries=binaries)
+            rule = Rule(name=name, layer=LAYER, effect=effect, endpoint=endpoint)
         except ValueError as error:
             raise document.wrong(keys["name"], str(error), "use letters, digits and hyphens") from None
+        yield from [rule] if programs is None else _about(rule, programs, document)
+
+
+def _about(rule: Rule, programs: list[_Program], document: Document) -> Iterator[Rule]:
+    """The rule for programs that are pinned, and one more for those whose content the file itself gives: another change lifts it."""
+    pinned = [program for program in programs if not program.binary.digest]
+    given = [program for program in programs if program.binary.digest]
+    for group, hint in ((pinned, ""), (given, f"if the change is meant, correct its sha256 in {document.name}")):
+        if group or not programs:
+            binaries = tuple(program.binary for program in group)
+            parents = tuple(program.binary for program in group if program.children)
+            yield replace(rule, binaries=binaries, parents=parents, exact=bool(hint), hint=hint)
+        if not programs:
+            return
 
 
 def _effect(document: Document, node: yaml.Node) -> Effect:
@@ -105,6 +133,28 @@ def _endpoint(document: Document, node: yaml.Node) -> Endpoint:
     except ValueError as error:
         hint = 'write HOST or HOST:PORT, with "*." before it for every name below it'
         raise document.wrong(node, f"not an endpoint: {text!r} ({error})", hint) from None
+
+
+def _program(document: Document, node: yaml.Node, effect: Effect, identify: Identify) -> _Program:
+    if not isinstance(node, yaml.MappingNode):
+        return _Program(binary=_binary(document, node, identify), children=False)
+    keys = document.mapping(node, ("path", "sha256", "children"))
+    if "path" not in keys:
+        raise document.wrong(node, "a program without 'path'", "add to it: 'path: …'")
+    binary = _binary(document, keys["path"], identify)
+    if effect == "deny" and "sha256" in keys:
+        raise document.wrong(keys["sha256"], "a denial of one content", "leave out 'sha256': a program is denied whatever is in it")
+    if effect == "deny" and "children" in keys:
+        hint = "leave out 'children': a process can leave its parents behind, so this would deny nothing"
+        raise document.wrong(keys["children"], "a denial of children", hint)
+    if "sha256" in keys:
+        digest = document.text(keys["sha256"]).lower()
+        if not _SHA256.fullmatch(digest):
+            raise document.wrong(keys["sha256"], f"not a SHA-256: {digest!r}", f"write 64 hexadecimal digits: sha256sum {binary.path}")
+        binary = replace(binary, digest=digest)
+    if "children" in keys and (word := document.text(keys["children"])) != "allow":
+        raise document.wrong(keys["children"], f"unknown word {word!r}", suggestion(word, ("allow",)))
+    return _Program(binary=binary, children="children" in keys)
 
 
 def _binary(document: Document, node: yaml.Node, identify: Identify) -> Binary:

@@ -16,7 +16,12 @@ Effect = Literal["allow", "deny"]
 class Rule:
     """`binaries` None is any program; an empty tuple is no program at all, so that a list that came out empty never widens.
 
-    `hint` is what to tell whoever the rule refuses, for a rule that something other than `--allow` lifts.
+    `parents` are programs whose children it is about as well, and theirs: whatever has one of them among its ancestors. Only an allow
+    has them, because a process can leave its ancestors behind.
+
+    `exact`: whoever wrote the rule gave the digests, so they are no matter of trust, and only a change of the rule changes them.
+
+    `hint` is what to tell whoever the rule refuses, for a rule that something other than `--allow` or a new trust lifts.
     """
 
     name: str
@@ -24,6 +29,8 @@ class Rule:
     effect: Effect
     endpoint: Endpoint
     binaries: tuple[Binary, ...] | None = None
+    parents: tuple[Binary, ...] = ()
+    exact: bool = False
     hint: str = ""
 
     def __post_init__(self) -> None:
@@ -32,7 +39,26 @@ class Rule:
                 raise ValueError(f"not a name of a rule or layer: {text!r}")
         if self.effect not in get_args(Effect):
             raise ValueError(f"not an effect: {self.effect!r}")
+        if self.parents and (self.effect == "deny" or self.binaries is None):
+            raise ValueError(f"not a rule about children: {self.name!r}")
 
     def concerns(self, caller: Caller) -> bool:
-        """Whether the rule is about this caller's program."""
-        return self.binaries is None or any(caller.binary.same_file(binary) for binary in self.binaries)
+        """Whether the rule is about this caller's program.
+
+        What is denied is denied to a program whatever has become of it: its file with another content, another file at its path.
+        """
+        if self.binaries is None:
+            return True
+        if self.effect == "deny":
+            return any(caller.binary.resembles(binary) for binary in self.binaries)
+        return any(caller.binary.same_file(binary) for binary in self.binaries) or any(
+            ancestor.binary.same_file(parent) for parent in self.parents for ancestor in caller.ancestors
+        )
+
+    def change(self, caller: Caller) -> tuple[Binary, Binary] | None:
+        """A program that the rule allows, and what the caller or one of its ancestors has in its place; None if that is not why."""
+        if self.effect == "deny":
+            return None
+        pairs = [(trusted, caller.binary) for trusted in self.binaries or ()]
+        pairs += [(trusted, ancestor.binary) for trusted in self.parents for ancestor in caller.ancestors]
+        return next(((trusted, found) for trusted, found in pairs if found.resembles(trusted) and not found.same_file(trusted)), None)
