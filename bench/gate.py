@@ -164,8 +164,10 @@ class House:
         with open(f"{self._directory}/gate.jsonl", "wb") as file:
             self._start("cat", stdin=trail, stdout=file)
         memory = channel.memory_file("brief", brief.encode())
-        given = [memory, audit, tcp4.fileno(), tcp6.fileno(), dns.fileno(), diag.fileno(), self._listener]
+        first = os.pidfd_open(os.getpid())
+        given = [memory, audit, tcp4.fileno(), tcp6.fileno(), dns.fileno(), diag.fileno(), self._listener, first]
         channel.send(self._gate, {"do": "serve"}, given)
+        os.close(first)
         assert channel.receive(self._gate) == ({"did": "serving"}, [])
         os.close(audit)
         with open(f"/proc/{nursery.pid}/task/{nursery.pid}/children") as children:

@@ -101,20 +101,21 @@ def _one(nursery: socket.socket) -> float:
     dns.bind(("127.0.0.1", 0))
     diag = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 4)
     notify = os.eventfd(0)  # nobody calls connect(2) under a filter here
+    first = os.pidfd_open(os.getpid())
     brief = channel.memory_file("brief", Brief(sandbox="bench").encode())
     trail_reader, trail = os.pipe()
     begin = time.perf_counter()
     channel.send(nursery, {"do": "fork", "id": "bench", "uid": None}, [theirs.fileno()])
     theirs.close()
     channel.receive(gate)
-    channel.send(gate, {"do": "serve"}, [brief, trail, tcp4.fileno(), tcp6.fileno(), dns.fileno(), diag.fileno(), notify])
+    channel.send(gate, {"do": "serve"}, [brief, trail, tcp4.fileno(), tcp6.fileno(), dns.fileno(), diag.fileno(), notify, first])
     with socket.create_connection(tcp4.getsockname()) as client:
         client.sendall(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
         client.recv(1)
     elapsed = (time.perf_counter() - begin) * 1000
     for held in (gate, tcp4, tcp6, dns, diag):
         held.close()
-    for fd in (notify, brief, trail, trail_reader):
+    for fd in (notify, first, brief, trail, trail_reader):
         os.close(fd)
     return elapsed
 

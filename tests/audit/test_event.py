@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from immure.audit.event import finding_event, http_event, login_event, network_event
-from immure.model import Allow, Binary, Caller, Deny
+from immure.model import Allow, Binary, Caller, Deny, Process
 
 CURL = Caller(Binary("/usr/bin/curl", 1, 11), 42)
 ALLOW = Allow("codex", "profile codex")
@@ -100,6 +100,28 @@ def test_a_denied_connection() -> None:
 
 def test_an_allowed_connection_is_opened() -> None:
     assert parsed(network_event(**CONNECTION))["activity_id"] == 1
+
+
+KNOWN = Caller(
+    Binary("/usr/bin/python3.11", 1, 12, "ab" * 32),
+    43,
+    "x.py",
+    (Process(Binary("/usr/bin/make", 1, 13), 41), Process(Binary("/usr/bin/bash", 1, 14), 40)),
+)
+
+
+def test_all_that_is_known_of_a_caller() -> None:
+    assert parsed(http_event(**REQUEST | {"caller": KNOWN}))["actor"]["process"] == {
+        "pid": 43,
+        "name": "x.py",
+        "file": {
+            "name": "python3.11",
+            "path": "/usr/bin/python3.11",
+            "type_id": 1,
+            "hashes": [{"algorithm": "SHA-256", "algorithm_id": 3, "value": "ab" * 32}],
+        },
+        "ancestry": [{"pid": 41, "name": "make", "path": "/usr/bin/make"}, {"pid": 40, "name": "bash", "path": "/usr/bin/bash"}],
+    }
 
 
 CHANGES = [
@@ -202,11 +224,14 @@ texts = st.text() | st.sampled_from(['"', "\\", "\n", "\r", "\x00", "\x7f", "\u2
 
 @given(texts, texts, texts)
 def test_any_text_comes_back_as_it_was(method: str, name: str, reason: str) -> None:
-    caller = Caller(Binary("/tmp/" + name.replace("/", ""), 1, 2), 3)
+    binary = Binary("/tmp/" + name.replace("/", ""), 1, 2)
+    caller = Caller(binary, 3, reason, (Process(binary, 2),))
     line = http_event(**REQUEST | {"method": method, "caller": caller, "decision": Deny("r", "l", reason)})
     event = parsed(line)
     assert event["http_request"]["http_method"] == method
-    assert event["actor"]["process"]["file"]["path"] == caller.binary.path
+    process = event["actor"]["process"]
+    assert process["file"]["path"] == process["ancestry"][0]["path"] == caller.binary.path
+    assert process.get("name", "") == reason
     assert event["status_detail"] == reason
     assert line.isascii()
 

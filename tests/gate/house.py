@@ -51,6 +51,7 @@ class Inside:
         _, (self.listener,) = _receive(self._line)
         self.binary = _binary(f"/proc/{self._process.pid}/exe")
         self.pid = self._process.pid
+        self.first = os.pidfd_open(os.getpid())
 
     def connect(self, address: str, port: int) -> socket.socket:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -84,6 +85,7 @@ class Inside:
         self._line.close()
         self._process.wait(TIMEOUT)
         os.close(self.listener)
+        os.close(self.first)
 
 
 @dataclass
@@ -150,7 +152,7 @@ class Gate:
         self._audit, audit = os.pipe()
         self._lines = b""
         brief_file = channel.memory_file("brief", compose(self.port).encode())
-        given = [brief_file, audit, tcp4.fileno(), tcp6.fileno(), dns.fileno(), diag.fileno(), inside.listener]
+        given = [brief_file, audit, tcp4.fileno(), tcp6.fileno(), dns.fileno(), diag.fileno(), inside.listener, inside.first]
         channel.send(self.line, {"do": "serve"}, given)
         os.close(brief_file)
         os.close(audit)

@@ -13,7 +13,7 @@ from immure.model import Binary, Endpoint
 from immure.model.path import PathPattern
 from immure.rewrite import Binding, FieldSlot, HeaderSlot, PathSlot, QuerySlot
 
-BINARY = Binary("/usr/bin/cürl \udcff", 2049, 123456789012)
+BINARY = Binary("/usr/bin/cürl \udcff", 2049, 123456789012, "ab" * 32, (1, 2, 1_790_000_000_000_000_003))
 
 BRIEFS = [
     Brief(sandbox="empty"),
@@ -23,6 +23,7 @@ BRIEFS = [
             rules=(
                 allow("api.example.com", 443),
                 allow("*.example.com", 8443, BINARY),
+                replace(allow("*.example.com", 8443, BINARY), parents=(BINARY,), exact=True),
                 replace(allow("::1", 1), binaries=(), effect="deny", hint="x"),
             ),
             credentials=(
@@ -58,7 +59,9 @@ BRIEFS = [
 
 @pytest.mark.parametrize("brief", BRIEFS, ids=lambda brief: brief.sandbox)
 def test_a_brief_reads_back_as_it_was(brief: Brief) -> None:
-    assert Brief.decode(brief.encode()) == brief
+    decoded = Brief.decode(brief.encode())
+    assert decoded == brief
+    assert [binary.stamp for binary in decoded.grants.binaries] == [binary.stamp for binary in brief.grants.binaries]
 
 
 def test_a_brief_does_not_show_its_secrets() -> None:

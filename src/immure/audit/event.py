@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from json.encoder import encode_basestring_ascii as quoted
 from typing import Literal
 
-from immure.model import Allow, Caller, Decision
+from immure.model import Allow, Caller, Decision, Process
 from immure.version import __version__
 
 LoginActivity = Literal[
@@ -51,7 +51,11 @@ _FINDING = (
     ',"severity_id":%d,"is_alert":true,"action_id":2,"action":"Denied","disposition_id":2,"disposition":"Blocked",'
     '"finding_info":{"uid":%s,"title":%s},"evidences":[{%s"dst_endpoint":%s}],"unmapped":{"credentials":[%s]}}\n'
 )
-_ACTOR = '"actor":{"process":{"pid":%d,"file":{"name":%s,"path":%s,"type_id":1}}},'
+_ACTOR = '"actor":{"process":{"pid":%d,"file":{"name":%s,"path":%s,"type_id":1%s}%s%s}},'
+_DIGEST = ',"hashes":[{"algorithm":"SHA-256","algorithm_id":3,"value":"%s"}]'
+_SCRIPT = ',"name":%s'
+_ANCESTRY = ',"ancestry":[%s]'
+_ANCESTOR = '{"pid":%d,"name":%s,"path":%s}'
 _ENDPOINT = '{"%s":%s,"port":%d}'
 
 _ALLOWED = '"severity_id":1,"action_id":1,"action":"Allowed","disposition_id":1,"disposition":"Allowed"'
@@ -178,8 +182,20 @@ def _decided(caller: Caller | None, host: str, port: int, decision: Decision) ->
 def _actor(caller: Caller | None) -> str:
     if caller is None:
         return ""
-    path = caller.binary.path
-    return _ACTOR % (caller.pid, quoted(path.rpartition("/")[2]), quoted(path))
+    binary, ancestors = caller.binary, caller.ancestors
+    return _ACTOR % (
+        caller.pid,
+        quoted(binary.path.rpartition("/")[2]),
+        quoted(binary.path),
+        _DIGEST % binary.digest if binary.digest else "",
+        _SCRIPT % quoted(caller.script) if caller.script else "",
+        _ANCESTRY % ",".join(map(_ancestor, ancestors)) if ancestors else "",
+    )
+
+
+def _ancestor(process: Process) -> str:
+    path = process.binary.path
+    return _ANCESTOR % (process.pid, quoted(path.rpartition("/")[2]), quoted(path))
 
 
 def _endpoint(host: str, port: int) -> str:

@@ -148,7 +148,7 @@ class Session:
         self._prepared = launcher.prepare(self.identifier)
         try:
             async with asyncio.timeout(_PATIENCE):
-                certificate, (*sockets, _) = await asyncio.gather(self._gate.certificate, self._prepared)
+                certificate, sockets = await asyncio.gather(self._gate.certificate, self._prepared)
         except TimeoutError:
             raise Fault(
                 "launcher or nursery does not answer", code="sandbox.late", hint="immure stop, and run it again: a new broker starts both"

@@ -37,6 +37,7 @@ def denial(flow: Flow, deny: Deny, request_id: str, code: str = "denied_by_polic
         host=flow.host,
         port=flow.port,
         binary=flow.caller.binary.path if flow.caller else None,
+        script=flow.caller.script if flow.caller else None,
         rule=deny.rule,
         layer=deny.layer,
         reason=deny.reason,

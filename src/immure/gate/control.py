@@ -67,9 +67,9 @@ class Control:
             case _:
                 raise ValueError("a message out of turn")
 
-    def _serve(self, brief_file: int, audit: int, tcp4: int, tcp6: int, dns: int, diag: int, notify: int) -> Sandbox:
+    def _serve(self, brief_file: int, audit: int, tcp4: int, tcp6: int, dns: int, diag: int, notify: int, first: int) -> Sandbox:
         brief = Brief.decode(_content(brief_file))
-        callers = Identity(self._loop, notify, SocketDiag(socket.socket(fileno=diag)))
+        callers = Identity(self._loop, notify, SocketDiag(socket.socket(fileno=diag)), first)
         return self.open(brief, audit, [socket.socket(fileno=tcp4), socket.socket(fileno=tcp6)], socket.socket(fileno=dns), callers)
 
     def open(self, brief: Brief, audit: int, listeners: list[socket.socket], name_server: socket.socket, callers: CallerSource) -> Sandbox:

@@ -65,6 +65,13 @@ class Grants:
     virtual: tuple[VirtualEndpoint, ...] = ()
     withdrawn: tuple[Withdrawal, ...] = ()
 
+    @property
+    def binaries(self) -> tuple[Binary, ...]:
+        """All that are named, whose content the gate must know."""
+        rules = (*self.rules, *(virtual.rule for virtual in self.virtual))
+        lists = [*(rule.binaries for rule in rules), *(credential.binding.binaries for credential in self.credentials)]
+        return tuple(binary for binaries in lists for binary in binaries or ())
+
     def encode(self) -> bytes:
         """For a memory file: the secrets are in it."""
         return json.dumps(self.content()).encode()
@@ -101,11 +108,11 @@ class Grants:
 
 
 def _from_binaries(binaries: tuple[Binary, ...] | None) -> list[list[Any]] | None:
-    return None if binaries is None else [[binary.path, binary.device, binary.inode] for binary in binaries]
+    return None if binaries is None else [[b.path, b.device, b.inode, b.digest, b.stamp] for b in binaries]
 
 
 def _to_binaries(content: list[list[Any]] | None) -> tuple[Binary, ...] | None:
-    return None if content is None else tuple(Binary(*binary) for binary in content)
+    return None if content is None else tuple(Binary(path, device, inode, digest, tuple(s)) for path, device, inode, digest, s in content)
 
 
 def _from_rule(rule: Rule) -> dict[str, Any]:
@@ -115,12 +122,15 @@ def _from_rule(rule: Rule) -> dict[str, Any]:
         "effect": rule.effect,
         "endpoint": [rule.endpoint.host, rule.endpoint.port],
         "binaries": _from_binaries(rule.binaries),
+        "parents": _from_binaries(rule.parents),
+        "exact": rule.exact,
         "hint": rule.hint,
     }
 
 
 def _to_rule(content: dict[str, Any]) -> Rule:
-    return Rule(**{**content, "endpoint": Endpoint(*content["endpoint"]), "binaries": _to_binaries(content["binaries"])})
+    binaries, parents = _to_binaries(content["binaries"]), _to_binaries(content["parents"])
+    return Rule(**{**content, "endpoint": Endpoint(*content["endpoint"]), "binaries": binaries, "parents": parents})
 
 
 def _from_credential(credential: Credential) -> dict[str, Any]:

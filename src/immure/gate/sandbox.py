@@ -84,6 +84,7 @@ class Sandbox:
 
     def _put_in_force(self, grants: Grants) -> None:
         self.grants = grants
+        self.callers.name(grants.binaries)
         self.policy = Policy(grants.rules)
         self.credentials = grants.credentials
         self.virtual_policy = Policy((*grants.rules, *(endpoint.rule for endpoint in grants.virtual)))
