@@ -21,7 +21,7 @@ from immure.cli.application import immure as command_line
 from immure.config.policy_file import read_policy
 from immure.config.settings import load_settings
 from immure.errors import ImmureError
-from immure.model import Binary, Caller, Deny
+from immure.model import Binary, Caller, Deny, Process
 from immure.providers import load_profile
 from immure.rewrite.refused import RefusedKind
 from immure.sandbox import protected
@@ -345,16 +345,17 @@ def test_every_exit_status_is_described() -> None:
 
 EVENT: dict[str, Any] = {"time": 1792513104123, "sandbox": "sb-6fde1334"}
 CURL = Caller(Binary("/usr/bin/curl", 0, 0), 4711)
+SCRIPT = Caller(Binary("/usr/bin/python3.11", 0, 0, "9f" * 32), 4712, "build.py", (Process(Binary("/usr/bin/make", 0, 0), 4710),))
 EVENTS = [
     http_event(
         **EVENT,
-        caller=CURL,
+        caller=SCRIPT,
         host="attacker.example.com",
         port=443,
         method="POST",
         path="/exfil?token=immure",
         status=403,
-        decision=Deny("default", "built-in", "/usr/bin/curl may not reach attacker.example.com:443: no rule allows it"),
+        decision=Deny("default", "built-in", f"{SCRIPT} may not reach attacker.example.com:443: no rule allows it"),
         request_id="sb-6fde1334-2.1",
     ),
     network_event(

@@ -1,7 +1,7 @@
 """Where things lie on the host, by the XDG base directory specification; `IMMURE_HOME` moves all of it below one directory.
 
     config   what you write: settings, policy          ($XDG_CONFIG_HOME/immure)
-    state    what must survive: vault, audit, sessions ($XDG_STATE_HOME/immure)
+    state    what must survive: vault, audit, trust    ($XDG_STATE_HOME/immure)
     runtime  what dies with the broker: its socket     ($XDG_RUNTIME_DIR/immure, else state/run)
 
 Rule: imports nothing, because the client that starts in 13 ms reads it.
@@ -35,6 +35,10 @@ class Paths:
     @property
     def vault(self) -> str:
         return self.state + "/vault"
+
+    @property
+    def trust(self) -> str:
+        return self.state + "/trust.db"
 
     @property
     def settings(self) -> str:

@@ -187,3 +187,15 @@ def test_a_sign_in_that_comes_after_a_detachment_attaches_nothing(attached: Atta
     attached.add(attachment(3))
     assert not attached.hold(before, attachment(2).held)
     assert {c.placeholder for c in attached.grants(()).credentials} <= set(attachment(3).placeholders.values())
+
+
+def test_a_program_that_is_trusted_as_it_is_now_is_added_to_what_was(attached: Attachments) -> None:
+    updated = replace(CODEX, inode=3, digest="ab" * 32)
+    before = now(attached)
+    assert attached.programs == {CODEX.path}
+    assert not attached.trust_again({"/usr/bin/curl": updated})
+    assert now(attached) is before
+    assert attached.trust_again({CODEX.path: updated})
+    assert now(attached).binaries == (CODEX, updated)
+    assert {rule.binaries for rule in now(attached).rules if rule.effect == "allow"} == {(CODEX, updated)}
+    assert not attached.trust_again({CODEX.path: updated})

@@ -25,6 +25,7 @@ from immure.broker.gate_line import GateLine
 from immure.broker.login import Logins
 from immure.broker.plan import Plan
 from immure.broker.provision import Provision
+from immure.broker.trust import Trust
 from immure.config.settings import Settings
 from immure.errors import ImmureError
 from immure.model import Limits
@@ -344,6 +345,7 @@ def plan(directory: Path) -> Plan:
         workspace=str(directory),
         paths=Paths({"IMMURE_HOME": str(directory)}),
         settings=Settings(),
+        trust=Trust(f"{directory}/trust.db"),
         logins=lambda _: Logins(None, (), lambda _: None),  # type: ignore[arg-type]
         say=lambda _: None,
         sandbox="sb-1",

@@ -38,6 +38,7 @@ from immure import channel
 from immure.testing.household import Household, command
 from immure.testing.openai.scenario import Say, Script, Shell
 from immure.testing.openai.service import FakeOpenAI
+from immure.testing.record import Record
 
 HOSTILE = Path(__file__).parent / "hostile.py"
 CODEX = Path(__file__).parents[2] / "tools" / "codex" / "node_modules" / ".bin" / "codex"
@@ -213,6 +214,23 @@ def test_the_network_is_what_is_allowed(user: OrdinaryUser, fake: FakeOpenAI) ->
     assert [one.path for one in fake.record.all(host=EAR)] == ["/asked"]
     last = json.loads(user.call("logs", "--json", "-n", "1").stdout)
     assert last["actor"]["process"]["file"]["path"].endswith("/curl")
+
+
+def test_programs_are_known_too(user: OrdinaryUser, fake: FakeOpenAI) -> None:
+    python, curl = (os.path.realpath(shutil.which(name, path="/usr/bin") or "") for name in ("python3", "curl"))
+    policy = Path(user.home.home) / "policy.yaml"
+    rule = f"  - {{name: p, endpoints: [{EAR}], binaries: [{{path: {python}, children: allow}}]}}\n"
+    policy.write_text(f"version: 1\nrules:\n{rule}")
+    policy.chmod(0o644)
+    ask = ["curl", "--silent", "--output", "/dev/null", "--write-out", "%{http_code}", f"https://{EAR}/asked"]
+    child = ["python3", "-c", f"import subprocess; subprocess.run({ask})"]
+    assert user.call("run", "--policy", str(policy), "--", *ask).stdout == b"403"
+    assert user.call("run", "--policy", str(policy), "--", *child).stdout == b"200"
+    process = json.loads(user.call("logs", "--json", "-n", "1").stdout)["actor"]["process"]
+    assert (process["file"]["path"], [ancestor["path"] for ancestor in process["ancestry"]]) == (curl, [python])
+    listed = json.loads(user.call("trust", "list", "--json").stdout)
+    assert [(pin["path"], pin["state"]) for pin in listed] == [(python, "same")]
+    fake.record = Record()
 
 
 def test_an_agents_own_sandbox_works(user: OrdinaryUser) -> None:

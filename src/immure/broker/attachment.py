@@ -17,7 +17,9 @@ from immure.agents.codex.config_file import FILE as CONFIG
 from immure.broker.desk import Desk
 from immure.broker.issuer import Issuer
 from immure.broker.login import Logins
+from immure.broker.programs import trusted
 from immure.broker.token_endpoint import Held
+from immure.broker.trust import Trust
 from immure.config.settings import Settings
 from immure.errors import UsageError
 from immure.gate.grants import VirtualEndpoint
@@ -100,6 +102,7 @@ class Surroundings:
     workspace: str
     paths: Paths
     settings: Settings
+    trust: Trust
     logins: Callable[[Say], Logins]
     say: Say
     sandbox: str
@@ -130,6 +133,7 @@ def _codex(around: Surroundings) -> Attachment:
             code="provider.invisible",
             hint="start the sandbox with it: immure run --provider codex -- COMMAND",
         )
+    binaries = trusted(program.binaries(profile.binaries), around.trust, time.time(), around.say)
     codex_home = codex_home_of(around.environment)
     login = _codex_login(around, codex_home)
     placeholders = profile.placeholders(login, secrets.token_bytes) if login is not None else {}
@@ -152,7 +156,7 @@ def _codex(around: Surroundings) -> Attachment:
         profile=profile,
         login=login,
         placeholders=placeholders,
-        binaries=program.binaries(profile.binaries),
+        binaries=tuple(binaries.values()),
         program=program,
         variables={**inside, **profile.environment(placeholders)},
         mounts=(

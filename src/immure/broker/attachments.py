@@ -6,14 +6,17 @@ a login that comes back serves the same placeholders.
 Rules: values only; whoever changes something here tells the gate.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from immure.broker import login_name
 from immure.broker.attachment import Attachment
 from immure.broker.login_failure import LoginEnded
+from immure.broker.programs import trusted_again
 from immure.broker.token_endpoint import Held
 from immure.errors import UsageError
 from immure.gate.grants import Grants, Withdrawal
+from immure.model import Binary
 from immure.policy import Rule
 from immure.providers import Login
 
@@ -91,6 +94,21 @@ class Attachments:
         self._lost.pop(provider, None)
         self._attached[provider] = present.holding(now)
         return True
+
+    @property
+    def programs(self) -> set[str]:
+        """The paths of the programs that they are for."""
+        return {binary.path for attachment in self for binary in attachment.binaries}
+
+    def trust_again(self, current: Mapping[str, Binary]) -> bool:
+        """Take programs as they are trusted now, by their paths; whether that changes anything."""
+        changed = False
+        for attachment in self:
+            binaries = trusted_again(attachment.binaries, current)
+            if binaries != attachment.binaries:
+                self._attached[attachment.profile.name] = replace(attachment, binaries=binaries)
+                changed = True
+        return changed
 
     def grants(self, rules: tuple[Rule, ...]) -> Grants:
         """What the gate is to go by: the user's own `rules`, and what is attached."""

@@ -32,6 +32,8 @@ async def serve(house: House, message: channel.Message, line: Line) -> str:
             _named(house, message["sandbox"]).provision.deny()
         case "logins-changed":
             await house.revise()
+        case "trust":
+            await asyncio.gather(*(session.provision.trust_again() for session in house.sessions.values()))
         case unknown:
             raise UsageError(f"a broker is not asked to {unknown!r}", code="broker.request", hint="immure --help")
     return "exit 0"

@@ -5,14 +5,17 @@ while (a login that is due is renewed first), so it runs in a thread.
 """
 
 import os
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from immure import channel
 from immure.agents.codex.command import LoginCommand, login_command
+from immure.broker import programs
 from immure.broker.attachment import Attachment, Say, Surroundings, attach, codex_home_of, home
 from immure.broker.login import Logins
+from immure.broker.trust import Trust
 from immure.config.policy_file import load_policy
 from immure.config.settings import Settings, load_settings
 from immure.errors import UsageError
@@ -91,7 +94,7 @@ def make(request: Request, directory: str, paths: Paths, logins: Callable[[Setti
     protection = _protection(root, shown, (*settings.unprotect, *options["unprotect"]))
     secret = hidden.find([mount.source for mount in shown], (*settings.hide, *options["hide"]))
     limits = _limits(options).over(settings.limits)
-    rules = [*_allowed(options["allow"])]
+    rules = tuple(_allowed(options["allow"]))
     if options["policy"]:
         rules += load_policy(os.path.join(request.directory, options["policy"]), identify)
     variables = _variables(options["env"], request.environment)
@@ -101,12 +104,14 @@ def make(request: Request, directory: str, paths: Paths, logins: Callable[[Setti
         workspace=root,
         paths=paths,
         settings=settings,
+        trust=Trust(paths.trust),
         logins=lambda say: logins(settings, say),
         say=say,
         sandbox=os.path.basename(directory),
         doing=request.doing,
         given=request.given,
     )
+    rules = programs.trusted_rules(rules, around.trust, time.time(), say)
     agent_home = home(directory)
     providers = dict.fromkeys([*options["provider"], *(["codex"] if request.verb == "codex" else [])])
     attachments = tuple(attach(name, around) for name in providers)
@@ -139,7 +144,7 @@ def make(request: Request, directory: str, paths: Paths, logins: Callable[[Setti
         home=agent_home.source,
         system=host,
         around=around,
-        rules=tuple(rules),
+        rules=rules,
         attachments=attachments,
     )
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from immure import channel
-from immure.broker import agent_home, login_name, renewal, token_endpoint
+from immure.broker import agent_home, login_name, programs, renewal, token_endpoint
 from immure.broker.attachment import Attachment, Say, attach
 from immure.broker.attachments import Attachments
 from immure.broker.gate_line import Answer, GateLine
@@ -111,14 +111,27 @@ class Provision:
             if changed:
                 await self._grant()
 
+    async def trust_again(self) -> None:
+        """Take the programs that are named as the user trusts them now. Raises HostError (trust)."""
+        if self._plan is None:
+            return  # the plan will ask for itself
+        async with self._revising:
+            named = programs.named(self._plan.rules) | self.attachments.programs
+            current = await asyncio.to_thread(self._plan.around.trust.current, named) if named else {}
+            rules = programs.trusted_rules_again(self._plan.rules, current)
+            if self.attachments.trust_again(current) or rules != self._plan.rules:
+                self._plan = replace(self._plan, rules=rules)
+                await self._grant()
+
     async def keep_fresh(self) -> None:
-        """Renew what is due of its logins."""
+        """Renew what is due of its logins, and see what is trusted now, should nobody have told."""
         for attachment in self.attachments:
             if attachment.login is None:
                 continue
             login = await asyncio.to_thread(renewal.kept, self._logins(), attachment.login, self._sandbox)
             if login.secrets != attachment.login.secrets:
                 await self._house.revise()
+        await self.trust_again()
 
     async def answer(self, call: channel.Message) -> Answer:
         """A virtual endpoint was asked. The gate has the new secrets before the agent learns that there are any."""

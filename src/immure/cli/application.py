@@ -22,6 +22,7 @@ _VERBS = {
     "logs": "Show what was allowed and denied.",
     "doctor": "Check whether this host can do what immure needs.",
     "vault": "Look after the vault, where logins are kept.",
+    "trust": "Say which programs are the ones that you know.",
     "stop": "End the broker and every sandbox.",
     "completion": "Print the completion script of a shell.",
 }
