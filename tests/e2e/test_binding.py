@@ -4,7 +4,7 @@ The other host is allowed by a rule and listens: what it does not get, it does n
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -16,8 +16,8 @@ from immure.testing.openai.scenario import Expire, Say, Script
 from immure.testing.openai.service import CHATGPT, FakeOpenAI
 from immure.testing.survey import Survey
 
-ENOUGH = b"Reconnecting... 2/5"
-"""What Codex says when it was refused and begins to try again, which it does for a quarter of a minute."""
+AGAIN = b"Reconnecting..."
+"""What Codex says when something was refused and it tries again, which it does for a quarter of a minute."""
 TO_EAR = f"https://{EAR}"
 PROVIDER = f'{{name="x",base_url="{TO_EAR}/v1",requires_openai_auth=true,wire_api="responses",request_max_retries=0,stream_max_retries=0}}'
 ISSUER = (
@@ -34,14 +34,14 @@ def somewhere_else(fake: FakeOpenAI) -> Iterator[None]:
     fake.backend_origin = f"https://{CHATGPT}"
 
 
-def go(home: Household, *words: str, allow: str = EAR, env: str = "A=") -> str:
-    """Run Codex until it has tried; what it said."""
+def go(home: Household, *words: str, seen: Callable[[], object], allow: str = EAR, env: str = "A=") -> str:
+    """Run Codex until what it tried has been seen; what it said."""
     said = b""
     with home.started("run", "--provider", "codex", "--allow", allow, "--env", env, "--", *words) as program:
         assert program.stderr
         for line in program.stderr:
             said += line
-            if ENOUGH in line:
+            if AGAIN in line and seen():
                 break
         program.terminate()
         program.communicate(timeout=30)
@@ -80,7 +80,7 @@ def test_a_setting_does_not_move_a_token(fake: FakeOpenAI, home: Household, name
     options, host, port = SETTINGS[name]
     before = len(findings(home))
     fake.script = Script(Say("Never said."))
-    said = go(home, *EXEC, *options, "go on", allow=f"{host}:{port}")
+    said = go(home, *EXEC, *options, "go on", seen=lambda: findings(home)[before:], allow=f"{host}:{port}")
     assert_refused(fake, home, before, host, port)
     assert_no_leak(fake, home, said)
 
@@ -88,7 +88,7 @@ def test_a_setting_does_not_move_a_token(fake: FakeOpenAI, home: Household, name
 def test_what_the_account_check_answers_does_not_move_a_token(fake: FakeOpenAI, home: Household, somewhere_else: None) -> None:
     before = len(findings(home))
     fake.script = Script(Say("Never said."))
-    said = go(home, *EXEC, "go on")
+    said = go(home, *EXEC, "go on", seen=lambda: findings(home)[before:])
     assert_refused(fake, home, before, EAR, 443)
     assert_no_leak(fake, home, said)
 
@@ -103,7 +103,7 @@ REFRESHES = {
 def test_a_refresh_that_is_led_elsewhere_brings_a_placeholder_and_nothing_else(fake: FakeOpenAI, home: Household, name: str) -> None:
     env, words = REFRESHES[name]
     fake.script = Script(Expire(), Say("Never said."))
-    said = go(home, *words, env=env)
+    said = go(home, *words, seen=lambda: fake.record.all(host=EAR), env=env)
     arrivals = fake.record.all(host=EAR)
     assert arrivals
     survey = Survey(needles=Needles(fake.account.secrets()))
@@ -121,7 +121,8 @@ def test_a_refresh_that_is_led_elsewhere_brings_a_placeholder_and_nothing_else(f
 def test_a_path_that_codex_does_not_use_gets_no_token(fake: FakeOpenAI, home: Household) -> None:
     before = len(findings(home))
     fake.script = Script(Say("Never said."))
-    go(home, *EXEC, "-c", f'openai_base_url="https://{CHATGPT}/backend-api/../public-api"', "go on")
+    base = f'openai_base_url="https://{CHATGPT}/backend-api/../public-api"'
+    go(home, *EXEC, "-c", base, "go on", seen=lambda: findings(home)[before:])
     assert {one.path.split("/")[1] for one in fake.record.all(host=CHATGPT)} == {"backend-api"}
     new = findings(home)[before:]
     assert new
