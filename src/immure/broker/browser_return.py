@@ -42,35 +42,52 @@ class BrowserReturn:
     def __init__(self, accept: Callable[[str], str], connect: Callable[[], Awaitable[socket.socket]]) -> None:
         self._accept = accept
         self._connect = connect
-        self._server: asyncio.Server | None = None
+        self._listener: socket.socket | None = None
         self._visits: set[asyncio.Task[None]] = set()
 
-    async def open(self, good_for: float, port: int = sign_in.CALLBACK_PORT) -> None:
+    def open(self, good_for: float, port: int = sign_in.CALLBACK_PORT) -> None:
         """Listen for that many seconds. Raises UsageError if the port is taken."""
         try:
-            self._server = await asyncio.start_server(self._visited, "127.0.0.1", port, limit=MAX_HEAD)
+            self._listener = socket.create_server(("127.0.0.1", port))
         except OSError as error:
             raise port_taken(port, error, "immure codex login --device-auth") from None
+        self._listener.setblocking(False)
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self._listener, self._welcome, self._listener)
         if good_for < inf:
-            asyncio.get_running_loop().call_later(good_for, self._server.close)
+            loop.call_later(good_for, self._listen_no_more)
 
     def close(self) -> None:
-        if self._server is not None:
-            self._server.close()
+        self._listen_no_more()
         for visit in self._visits:
             visit.cancel()
 
-    async def _visited(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        visit = asyncio.current_task()
-        assert visit is not None
-        self._visits.add(visit)
+    def _listen_no_more(self) -> None:
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            asyncio.get_running_loop().remove_reader(listener)
+            listener.close()
+
+    def _welcome(self, listener: socket.socket) -> None:
+        # Not asyncio.start_server: a server that is closed just when somebody connects leaves that connection open, served by nobody.
         try:
-            if len(self._visits) <= _MOST:
-                await self._serve(reader, writer)
+            connection, _ = listener.accept()
+        except OSError:
+            return  # the visitor has gone already
+        if len(self._visits) >= _MOST:
+            connection.close()
+            return
+        visit = asyncio.get_running_loop().create_task(self._visited(connection))
+        self._visits.add(visit)
+        visit.add_done_callback(self._visits.discard)
+
+    async def _visited(self, connection: socket.socket) -> None:
+        reader, writer = await asyncio.open_connection(sock=connection, limit=MAX_HEAD)
+        try:
+            await self._serve(reader, writer)
         except (OSError, ValueError, EOFError, asyncio.LimitOverrunError):
             pass  # not a browser that comes back, or nobody inside who waits for one
         finally:
-            self._visits.discard(visit)
             writer.close()
             with suppress(OSError):
                 await writer.wait_closed()
@@ -109,8 +126,7 @@ class BrowserReturn:
         if status != 302 or parts.path != _SUCCESS:
             return False
         await self._asked(f"{_SUCCESS}?{parts.query}")
-        if self._server is not None:
-            self._server.close()
+        self._listen_no_more()
         return True
 
     async def _asked(self, target: str) -> tuple[int, str]:

@@ -27,7 +27,7 @@ async def serve(house: House, message: channel.Message, line: Line) -> str:
         case "detach":
             await _detach(house, message["provider"], message["sandbox"], line)
         case "approve":
-            await _named(house, message["sandbox"]).provision.approve(browser=message["browser"])
+            _named(house, message["sandbox"]).provision.approve(browser=message["browser"])
         case "deny":
             _named(house, message["sandbox"]).provision.deny()
         case "logins-changed":

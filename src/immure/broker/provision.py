@@ -47,11 +47,11 @@ class Provision:
         self._gate: GateLine | None = None
         self._revising = asyncio.Lock()
 
-    async def prepare(self, plan: Plan, request: Request) -> None:
+    def prepare(self, plan: Plan, request: Request) -> None:
         """Get ready for a sign-in, typed or to come. Raises UsageError: the port that a browser should come back to is taken."""
         launcher = self._house.launcher
         self._sign_ins = SignIns(self._sandbox, plan.around.settings, self._logins, self._tell, lambda: launcher.open_socket(self._sandbox))
-        await self._sign_ins.begin(request, plan.attachments)
+        self._sign_ins.begin(request, plan.attachments)
 
     def begin(self, plan: Plan) -> None:
         """Fill the agent's home, as planned."""
@@ -91,10 +91,10 @@ class Provision:
         await self._grant()
         self._logins().report(attachment.held.name, "detached", sandbox=self._sandbox)
 
-    async def approve(self, *, browser: bool) -> None:
+    def approve(self, *, browser: bool) -> None:
         """The user lets something inside sign in, once. Raises UsageError."""
         if self._sign_ins is not None:
-            await self._sign_ins.approve(self.attachments, browser=browser)
+            self._sign_ins.approve(self.attachments, browser=browser)
 
     def deny(self) -> None:
         """The user lets nothing inside sign in."""

@@ -141,7 +141,7 @@ class Session:
     async def _launch(self, plan: Plan) -> int:
         bubblewrap = system.bubblewrap()
         self._workspace = plan.around.workspace
-        await self.provision.prepare(plan, self._request)
+        self.provision.prepare(plan, self._request)
         self._make_directories(plan)
         launcher = self._house.launcher
         self._gate = GateLine(self._house.nursery.gate(), self.provision.answer, self.end)

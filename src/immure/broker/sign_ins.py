@@ -69,19 +69,19 @@ class SignIns:
         self._browser: BrowserReturn | None = None
         self._input: int | None = None
 
-    async def begin(self, request: Request, attachments: Sequence[Attachment]) -> None:
+    def begin(self, request: Request, attachments: Sequence[Attachment]) -> None:
         """Make ready for what the command line asks. Raises UsageError: the browser's port is taken."""
         doing = request.doing
         if request.given is not None:
             self._input = poured(attachments[-1].shown_secret.encode())
         elif doing is not None and doing.way is not None:
-            await self.approve(attachments, browser=doing.way == "browser", good_for=inf)
+            self.approve(attachments, browser=doing.way == "browser", good_for=inf)
 
     def input(self, stdin: int | None) -> int | None:
         """What the program gets for standard input."""
         return stdin if self._input is None else self._input
 
-    async def approve(self, attachments: Iterable[Attachment], *, browser: bool, good_for: float = GOOD_FOR) -> None:
+    def approve(self, attachments: Iterable[Attachment], *, browser: bool, good_for: float = GOOD_FOR) -> None:
         """Let one sign-in through; `browser`: with a listener on the host for as long. Raises UsageError: nothing to sign in to, or its
         port is taken.
         """
@@ -93,7 +93,7 @@ class SignIns:
         if browser:
             self._close_browser()
             self._browser = BrowserReturn(flows[-1].accept, self._connect)
-            await self._browser.open(good_for)
+            self._browser.open(good_for)
         self._consent.approve(good_for)
 
     def deny(self) -> None:
