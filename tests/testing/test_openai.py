@@ -10,14 +10,20 @@ import subprocess
 import sys
 import threading
 import tomllib
-from base64 import urlsafe_b64decode
+from base64 import b64decode, b64encode, urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import load_der_private_key
 
+from immure.providers.agent_identity import read, registration, task_path, verify
+from immure.providers.oauth import claims
+from immure.testing.leak import Needles
 from immure.testing.openai.account import Account, RefreshRefused
 from immure.testing.openai.scenario import Expire, Hold, Refuse, Say, Script, Shell, Step, events, parse
 from immure.testing.openai.service import FakeOpenAI
@@ -54,6 +60,30 @@ def login(fake: FakeOpenAI) -> dict[str, str]:
     return {"authorization": f"Bearer {fake.account.access_token}", "chatgpt_account_id": fake.account.account_id}
 
 
+def assertion(fake: FakeOpenAI, *, late: int = 0, **changes: str) -> dict[str, str]:
+    """The headers of a request on the agent identity, as Codex signs it, or with something else in it."""
+    agent = fake.account.agent
+    task = registered(fake)
+    made = (datetime.now(UTC) - timedelta(seconds=late)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    key = load_der_private_key(b64decode(claims(agent.token)["agent_private_key"]), None)
+    assert isinstance(key, Ed25519PrivateKey)
+    signature = b64encode(key.sign(f"{agent.runtime_id}:{task}:{made}".encode())).decode()
+    content = {"agent_runtime_id": agent.runtime_id, "signature": signature, "task_id": task, "timestamp": made} | changes
+    token = urlsafe_b64encode(json.dumps(content).encode()).decode().rstrip("=")
+    return {"authorization": f"AgentAssertion {token}", "chatgpt_account_id": fake.account.account_id}
+
+
+def registration_of(fake: FakeOpenAI) -> bytes:
+    """What asks for a task, signed now."""
+    return registration(read(fake.account.agent.token), datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
+
+
+def registered(fake: FakeOpenAI) -> str:
+    task = fake.account.agent.register(fake.account.agent.runtime_id, registration_of(fake))
+    assert task
+    return task
+
+
 def refresh_grant(token: str) -> dict[str, str]:
     return {"grant_type": "refresh_token", "refresh_token": token, "client_id": "app_fake"}
 
@@ -76,6 +106,17 @@ ANSWERS: list[tuple[str, Callable[[FakeOpenAI], dict[str, str]], int]] = [
     ("POST api.openai.com/v1/responses", login, 401),
     ("GET api.openai.com/v1/responses", lambda fake: {"authorization": f"Bearer {fake.account.api_key}"}, 426),
     ("GET api.openai.com/v1/models", lambda fake: {"authorization": f"Bearer {fake.account.api_key}"}, 404),
+    (CHECK, assertion, 200),
+    (CHECK, lambda fake: assertion(fake) | {"chatgpt_account_id": "acct-other"}, 403),
+    (CHECK, lambda fake: assertion(fake, late=90), 401),
+    (CHECK, lambda fake: assertion(fake, task_id="fake-task-of-another"), 401),
+    (CHECK, lambda fake: assertion(fake, task_id=registered(fake)), 401),
+    (CHECK, lambda fake: assertion(fake, agent_runtime_id="fake-agent-of-another"), 401),
+    (CHECK, lambda fake: assertion(fake, timestamp="2026-11-20T13:33:17Z"), 401),
+    (CHECK, lambda fake: assertion(fake, signature="AAAA"), 401),
+    (CHECK, lambda fake: login(fake) | {"authorization": "AgentAssertion e30"}, 401),
+    ("POST auth.openai.com/api/accounts/v1/agent/fake-agent/task/register", lambda fake: {}, 401),
+    ("GET chatgpt.com/backend-api/wham/agent-identities/jwks", lambda fake: {}, 200),
     (WHOAMI, login, 200),
     (WHOAMI, lambda fake: {}, 401),
     ("POST auth.openai.com/oauth/revoke", lambda fake: {}, 200),
@@ -283,3 +324,24 @@ def test_the_command_lays_out_a_set_up_serves_it_and_ends_when_told(tmp_path: Pa
         program.send_signal(signal.SIGTERM)
         assert program.wait(10) == 0
         assert program.stderr.read() == ""
+
+
+def test_an_agent_identity_is_verified_by_its_key_set_and_can_be_revoked(fake: FakeOpenAI) -> None:
+    agent = fake.account.agent
+    verify(agent.token, json.dumps(ask(fake, "GET chatgpt.com/backend-api/wham/agent-identities/jwks")[1]).encode())
+    register = f"POST auth.openai.com{task_path(agent.runtime_id)}"
+    assert ask(fake, register, json.loads(registration_of(fake))) == (200, {"task_id": agent.tasks[-1]})
+    headers = assertion(fake)
+    assert ask(fake, CHECK, **headers)[0] == 200
+    agent.revoke()
+    assert ask(fake, CHECK, **headers)[0] == 401
+    assert ask(fake, register, json.loads(registration_of(fake)))[0] == 401
+
+
+def test_the_key_of_an_agent_is_looked_for_in_every_form_that_it_can_have() -> None:
+    agent = Account().agent
+    assert agent.secrets() == {}, "as long as nobody has asked for it"
+    key = b64decode(claims(agent.token)["agent_private_key"])[16:]
+    needles = Needles(agent.secrets())
+    for form in (key.hex(), b64encode(key).decode(), b64encode(b".." + key).decode(), agent.token.split(".")[1]):
+        assert any(leak.secret.startswith("agent key") for leak in needles.search(form.encode(), "here")), form

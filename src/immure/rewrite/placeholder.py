@@ -17,8 +17,9 @@ from typing import Final
 from immure.errors import Fault
 
 Shape = str
-"""`access_token`, `refresh_token`, `account_id`, `personal_access_token`, `api_key`, `authorization_code`, `device_auth_id`; `jwt`; or the
-letters that a vendor's tokens begin with, for programs that look at them before they use one: `ghp_`, `xoxb-`, `sk-ant-`."""
+"""`access_token`, `refresh_token`, `account_id`, `personal_access_token`, `agent`, `agent_task`, `api_key`, `authorization_code`,
+`device_auth_id`; `jwt`; or the letters that a vendor's tokens begin with, for programs that look at them before they use one: `ghp_`,
+`xoxb-`, `sk-ant-`."""
 
 MINIMUM_ENTROPY = 16
 """In bytes."""
@@ -30,6 +31,8 @@ _PREFIX: dict[Shape, str] = {
     "refresh_token": "immure-rt-",
     "account_id": "immure-acct-",
     "personal_access_token": "at-immure-",  # Codex takes any other beginning for a token of another kind
+    "agent": "immure-agent-",
+    "agent_task": "immure-task-",
     "api_key": "sk-immure-",  # some clients look at the first letters of an API key before they use it
     "authorization_code": "immure-code-",
     "device_auth_id": "immure-device-",

@@ -15,6 +15,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+from immure.testing.openai.agent import Agent
+
 CLIENT_ID = "app_EMoamEEZ73f0CkXaXp7hrann"
 """The OAuth client of the Codex CLI, a public value in its source."""
 
@@ -43,6 +45,7 @@ class Account:
         self.account_id = "acct-fake-" + entropy(16).hex()
         self.api_key = "sk-proj-fake-" + _text(entropy(96))
         self.personal_access_token = "at-fake-" + _text(entropy(96))
+        self.agent = Agent(account_id=self.account_id, user_id=self.user_id, email=self.email, plan=plan, entropy=entropy)
         self.revoked: list[str] = []
         """The refresh tokens that were revoked."""
         self.issued: list[str] = []
@@ -107,7 +110,8 @@ class Account:
             kinds = {"fake-at-": "access token", "fake-rt-": "refresh token"}
             names = [kinds.get(token[:8], "id_token") for token in self.issued]
             numbered = {f"{name} {names[:at].count(name) + 1}": self.issued[at] for at, name in enumerate(names)}
-            return {**numbered, "API key": self.api_key, "personal access token": self.personal_access_token}
+            lasting = {"API key": self.api_key, "personal access token": self.personal_access_token}
+            return numbered | lasting | self.agent.secrets()
 
     def describe(self, bearer: str) -> str:
         """What a bearer token is to this account, in words that do not hold it."""

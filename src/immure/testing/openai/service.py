@@ -9,6 +9,7 @@ Not a model, and not a test of OpenAI's servers: what it answers is what Codex 0
 
 import json
 import os
+import re
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any, assert_never
@@ -28,6 +29,7 @@ HELD = 120.0
 
 _BACKEND = "/backend-api"
 _CODE_MODE = "x-openai-internal-codex-responses-lite"
+_TASK = re.compile(r"/api/accounts/v1/agent/([^/]+)/task/register")
 _EMPTY_ANSWERS: dict[str, dict[str, object]] = {
     f"{_BACKEND}/codex/models": {"models": []},
     f"{_BACKEND}/wham/settings/user": {},
@@ -55,7 +57,7 @@ class FakeOpenAI(Server):
         self.ears = tuple(ears)
         self.backend_origin = f"https://{CHATGPT}"
         """Where an account is told to go with its requests for responses."""
-        self._websocket = websocket
+        self.websocket = websocket
         self.holding = threading.Event()
         """Set while a reply is held."""
         self._released = threading.Event()
@@ -90,7 +92,9 @@ class FakeOpenAI(Server):
         return _json(421, {"detail": "no such host here"})
 
     def _chatgpt(self, arrival: Arrival) -> Answer | Upgrade:
-        if not self.account.accepts(arrival.bearer):
+        if (arrival.method, arrival.path) == ("GET", f"{_BACKEND}/wham/agent-identities/jwks"):
+            return _json(200, self.account.agent.key_set())
+        if not self.account.accepts(arrival.bearer) and not self.account.agent.accepts(arrival.header("authorization")):
             return _json(401, {"detail": "Unauthorized"})
         if arrival.header("chatgpt-account-id") != self.account.account_id:
             return _json(403, {"detail": "The token does not belong to this account"})
@@ -124,6 +128,13 @@ class FakeOpenAI(Server):
             case "POST", "/oauth/revoke":
                 self.account.revoke(_fields(arrival).get("token", ""))
                 return _json(200, {})
+            case "POST", path if task := _TASK.fullmatch(path):
+                registered = self.account.agent.register(task[1], arrival.body)
+                if registered is None:
+                    return _error(401, "invalid_signature", "That is not this agent.")
+                sealed = self.account.agent.seals
+                name, content = ("encrypted_task_id", self.account.agent.sealed(registered)) if sealed else ("task_id", registered)
+                return _json(200, {name: content})
             case "POST", "/api/accounts/deviceauth/usercode":
                 return _json(200, self.desk.begin_device())
             case "POST", "/api/accounts/deviceauth/token":
@@ -201,7 +212,7 @@ class FakeOpenAI(Server):
 
     def _upgrade(self, arrival: Arrival) -> Answer | Upgrade:
         """426 makes Codex fall back to server-sent events at once; other statuses cost it seven attempts (seen with 0.169.0)."""
-        if not self._websocket or arrival.header("upgrade").lower() != "websocket":
+        if not self.websocket or arrival.header("upgrade").lower() != "websocket":
             return Answer(status=426, headers=(("Upgrade", "websocket"), ("Connection", "Upgrade")))
         return Upgrade(serve=lambda socket: self._attend(arrival, socket))
 
