@@ -7,6 +7,7 @@ import pytest
 from immure.errors import Fault
 from immure.model import Endpoint, Secret
 from immure.rewrite import Binding, Credential, FieldSlot, HeaderSlot, mint
+from immure.rewrite.slot import AssertionSlot
 
 RIGHT = Credential(
     name="codex.access_token",
@@ -20,6 +21,7 @@ WRONG = [
     ({"placeholder": "openai"}, "placeholder"),
     ({"placeholder": "Bearer " + RIGHT.placeholder}, "placeholder"),
     ({"slots": ()}, "no slot"),
+    ({"slots": (*RIGHT.slots, AssertionSlot())}, "no other slot"),
     ({"foreign": "ignore"}, "others"),
     ({"slots": (FieldSlot(field="token", form="json"),)}, "methods and paths"),
     ({"secret": Secret("fake123")}, "shorter"),
@@ -33,8 +35,8 @@ def test_what_could_not_be_exchanged_safely_is_not_built(change: dict[str, objec
     assert "fake" not in str(caught.value)
 
 
-def test_its_pair_is_what_restoration_wants() -> None:
-    assert replace(RIGHT, secret=Secret("fake-newer-token")).pair == (b"fake-newer-token", RIGHT.placeholder.encode())
+def test_its_pairs_are_what_restoration_wants() -> None:
+    assert replace(RIGHT, secret=Secret("fake-newer-token")).pairs == ((b"fake-newer-token", RIGHT.placeholder.encode()),)
 
 
 def test_a_credential_prints_without_its_secret() -> None:

@@ -19,6 +19,7 @@ from immure.model import Decision, Deny, Endpoint
 from immure.policy import Policy
 from immure.policy.decide import BUILT_IN, DEFAULT
 from immure.rewrite import Credential, Pairs, Refused
+from immure.rewrite.slots import Echoes
 
 
 class Answerable(Protocol):
@@ -90,6 +91,7 @@ class Sandbox:
         self.virtual_policy = Policy((*grants.rules, *(endpoint.rule for endpoint in grants.virtual)))
         self.virtual = {(v.host, v.port, v.method, v.path): v for v in grants.virtual}
         self._pairs: dict[tuple[str, int], Pairs] = {}
+        self._echoing: tuple[tuple[str, int, Echoes], Pairs] | None = None
 
     def grant(self, grants: Grants) -> None:
         """Put these grants in the place of those before."""
@@ -135,13 +137,20 @@ class Sandbox:
                 return replace(deny, reason=reason, hint=withdrawal.hint)
         return deny
 
-    def pairs_for(self, host: str, port: int) -> Pairs:
-        """Secrets and placeholders of all credentials that may be sent to an endpoint: its answers may hold any of them."""
+    def pairs_for(self, host: str, port: int, echoes: Echoes = ()) -> Pairs:
+        """Secrets and placeholders of all credentials that may be sent to an endpoint: its answers may hold any of them.
+
+        `echoes` are what one request has beside them. They are the same for all that are signed in one second, and make ready in 5 ms.
+        """
         pairs = self._pairs.get((host, port))
         if pairs is None:
             bound = [c for c in self.credentials if c.binding.is_for(host, port)]
-            pairs = self._pairs[host, port] = Pairs(credential.pair for credential in bound)
-        return pairs
+            pairs = self._pairs[host, port] = Pairs(pair for credential in bound for pair in credential.pairs)
+        if not echoes:
+            return pairs
+        if self._echoing is None or self._echoing[0] != (host, port, echoes):
+            self._echoing = (host, port, echoes), Pairs((*echoes, *pairs))
+        return self._echoing[1]
 
     def record_request(
         self,

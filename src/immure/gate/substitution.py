@@ -6,6 +6,7 @@ request is sent: what is wrong in it then leaves nothing upstream.
 *Trust:* the agent writes every byte. *Fails:* closed: `Refused` for a placeholder out of place, 413 for a body too long to be looked into.
 """
 
+import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from immure.gate.answer import problem
@@ -15,6 +16,7 @@ from immure.gate.grants import Grants
 from immure.gate.sandbox import Sandbox
 from immure.model import Allow
 from immure.rewrite import Credential, FieldSlot, Refused, Slots, Substituted
+from immure.rewrite.assertion import TIME_FORMAT
 from immure.wire.head import Framing, Headers, Request, write_response
 
 if TYPE_CHECKING:
@@ -53,7 +55,9 @@ class Substitution:
         grants = self._sandbox.grants
         if grants is not self._grants:
             flow = self._flow
-            self._slots = Slots(grants.credentials, host=flow.host, port=flow.port, encrypted=flow.encrypted, caller=flow.caller)
+            self._slots = Slots(
+                grants.credentials, host=flow.host, port=flow.port, encrypted=flow.encrypted, caller=flow.caller, clock=_timestamp
+            )
             self._grants, self._request = grants, None
         method, slots = request.method.decode(), self._slots
         target = request.target
@@ -73,7 +77,7 @@ class Substitution:
         return self._slots.may_repeat(self._head.used, method, request.target)
 
     def outgoing(self, head: Substituted) -> Outgoing:
-        return Outgoing.of(head, self._sandbox.pairs_for(self._flow.host, self._flow.port))
+        return Outgoing.of(head, self._sandbox.pairs_for(self._flow.host, self._flow.port, head.echoes))
 
     def prepare_whole(self, request: Request, body: bytes) -> tuple[Request, Outgoing, bytes]:
         """What to send for a request whose whole body this is, by what is granted now. Raises Refused."""
@@ -81,6 +85,11 @@ class Substitution:
         head, body = self._slots.substitute_body(prepared.head, prepared.in_body, request.method.decode(), request.target, body)
         length = None if request.framing is Framing.CHUNKED else len(body)
         return prepared.sent._replace(length=length, expects_continue=False), self.outgoing(head), body
+
+
+def _timestamp() -> str:
+    """Now, as it stands in an assertion."""
+    return time.strftime(TIME_FORMAT, time.gmtime())
 
 
 class BodySubstitution:

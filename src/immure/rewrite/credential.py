@@ -8,17 +8,21 @@ from typing import Literal, get_args
 
 from immure.errors import Fault
 from immure.model import Secret
+from immure.rewrite.assertion import Signatory
 from immure.rewrite.binding import Binding
 from immure.rewrite.pairs import MINIMUM_SECRET
 from immure.rewrite.placeholder import is_placeholder
-from immure.rewrite.slot import FieldSlot, Slot
+from immure.rewrite.slot import AssertionSlot, FieldSlot, Slot
 
 Foreign = Literal["refuse", "allow"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credential:
-    """`foreign`: whether the endpoints it is bound to may be sent another credential than a placeholder, one that the agent brought."""
+    """The secret of an `AssertionSlot` is a `Signatory`, and its placeholder that of the agent in it.
+
+    `foreign`: whether the endpoints it is bound to may be sent another credential than a placeholder, one that the agent brought.
+    """
 
     name: str
     placeholder: str
@@ -33,6 +37,8 @@ class Credential:
             wrong = "its placeholder is not one of ours"
         elif not self.slots:
             wrong = "it has no slot"
+        elif self.is_signed and len(self.slots) > 1:
+            wrong = "what signs has no other slot"
         elif self.foreign not in get_args(Foreign):
             wrong = f"{self.foreign!r} is not what to do with others"
         elif len(self.secret.reveal()) < MINIMUM_SECRET:
@@ -48,6 +54,13 @@ class Credential:
         return " or ".join(dict.fromkeys(slot.position for slot in self.slots))
 
     @property
-    def pair(self) -> tuple[bytes, bytes]:
-        """Secret and placeholder, as restoration wants them."""
-        return self.secret.reveal().encode(), self.placeholder.encode()
+    def is_signed(self) -> bool:
+        """Whether what it puts into a request is good for that request alone."""
+        return any(isinstance(slot, AssertionSlot) for slot in self.slots)
+
+    @property
+    def pairs(self) -> tuple[tuple[bytes, bytes], ...]:
+        """Secrets and placeholders, as restoration wants them."""
+        if self.is_signed:
+            return Signatory.of(self.secret).pairs(self.placeholder)
+        return ((self.secret.reveal().encode(), self.placeholder.encode()),)

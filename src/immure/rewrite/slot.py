@@ -4,6 +4,7 @@
     QuerySlot       a parameter of the query
     PathSlot        the segment of the path that follows a given beginning: all of it, or its end (`/bot…`)
     FieldSlot       a field of a body that is a JSON object or a form
+    AssertionSlot   Authorization, with something that was signed by the agent and is signed anew
 
 Each says what becomes of a value when it is filled: `filled` returns None if the placeholder is not all that the place holds, for what
 stands beside it was not declared. `position` names the place in messages. Values are text as it is read, without base64 (but for a
@@ -17,6 +18,7 @@ from typing import Literal, get_args
 
 from immure.errors import Fault
 from immure.model.path import canonical_path
+from immure.rewrite.assertion import is_assertion, shown
 
 Scheme = Literal["bearer", "basic", "raw"]
 BodyForm = Literal["json", "form"]
@@ -114,11 +116,22 @@ class FieldSlot:
         return f"the field {self.field!r} of a {self.form} body"
 
 
-Slot = HeaderSlot | QuerySlot | PathSlot | FieldSlot
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssertionSlot:
+    """What it is filled with is of one moment, and never the secret itself: see `rewrite.assertion`."""
+
+    @property
+    def position(self) -> str:
+        return "authorization"
+
+
+Slot = HeaderSlot | QuerySlot | PathSlot | FieldSlot | AssertionSlot
 
 
 def revealed(value: str) -> str:
-    """A header's value with what Basic hides in base64 (RFC 7617) shown beside it, as the far end would read it."""
+    """A header's value with what Basic (RFC 7617) or an assertion hides in base64 shown beside it, as the far end would read it."""
+    if is_assertion(value):
+        return f"{value} {shown(value)}"
     word, _, rest = value.partition(" ")
     return f"{value} {_decoded(rest)}" if word.lower() == "basic" else value
 

@@ -18,14 +18,17 @@ from functools import partial
 
 from immure.model import Caller
 from immure.model.path import canonical_path
+from immure.rewrite.assertion import Signatory, answered, is_assertion
 from immure.rewrite.content import exchange_field, forms_of
 from immure.rewrite.credential import Credential
 from immure.rewrite.placeholder import holds_placeholder
 from immure.rewrite.refused import Refused
-from immure.rewrite.slot import FieldSlot, HeaderSlot, PathSlot, QuerySlot, Slot, revealed
+from immure.rewrite.slot import AssertionSlot, FieldSlot, HeaderSlot, PathSlot, QuerySlot, Slot, revealed
 from immure.rewrite.target import exchange_after, exchange_parameter, mentions_placeholder, unescaped
 
 Headers = Sequence[tuple[bytes, bytes]]
+Echoes = tuple[tuple[bytes, bytes], ...]
+"""As pairs: secret and placeholder."""
 _Candidates = list[tuple[Credential, list[Slot], str]]
 
 _AUTHORIZATION = b"authorization"
@@ -36,20 +39,34 @@ _OF_CONTENT = frozenset([b"content-digest", b"content-md5", b"digest", b"repr-di
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Substituted:
-    """What to send, and the credentials whose secrets are now in it. Forward this target and these fields and no others."""
+    """What to send, and the credentials whose secrets are now in it. Forward this target and these fields and no others.
+
+    `echoes` are what an answer may repeat of this request alone, each with what stands for it inside.
+    """
 
     target: bytes
     headers: tuple[tuple[bytes, bytes], ...]
     used: tuple[Credential, ...]
+    echoes: Echoes = ()
 
 
 class Slots:
     """What may be exchanged in the requests of one connection, and what may not be in them."""
 
-    __slots__ = ("_by_path", "_credentials", "_fields", "_in_bodies", "_in_target", "_reserved")
+    __slots__ = ("_by_path", "_clock", "_credentials", "_fields", "_in_bodies", "_in_target", "_reserved")
 
-    def __init__(self, credentials: Sequence[Credential], *, host: str, port: int, encrypted: bool, caller: Caller | None) -> None:
-        """`host` is canonical."""
+    def __init__(
+        self,
+        credentials: Sequence[Credential],
+        *,
+        host: str,
+        port: int,
+        encrypted: bool,
+        caller: Caller | None,
+        clock: Callable[[], str] = lambda: "",
+    ) -> None:
+        """`host` is canonical. `clock` gives the time as it stands in an assertion; without, none is good."""
+        self._clock = clock
         self._credentials = tuple(
             (credential, credential.binding.connection_objection(host, port, encrypted=encrypted, caller=caller))
             for credential in credentials
@@ -72,7 +89,7 @@ class Slots:
 
     def substitute(self, method: str, target: bytes, headers: Headers, *, proxy_authorization: bytes = b"") -> Substituted:
         """Exchange what stands in the target and fields of one request. Values come without outer white space. Raises Refused."""
-        request = _Request(method, self._path(target))
+        request = _Request(method, self._path(target), self._clock)
         if holds_placeholder(shown := _legible(proxy_authorization.decode("latin-1"))):
             request.exchange(shown, shown, "proxy-authorization", self._candidates("proxy-authorization"))
         fields = self._exchange_fields(request, headers)
@@ -80,7 +97,7 @@ class Slots:
             target = self._exchange_target(request, target)
         elif request.used and request.path is not None:
             target = b"".join((request.path.encode(), *target.partition(b"?")[1:]))
-        return Substituted(target=target, headers=fields, used=tuple(request.used.values()))
+        return Substituted(target=target, headers=fields, used=tuple(request.used.values()), echoes=request.echoes)
 
     def may_repeat(self, used: Sequence[Credential], method: str, target: bytes) -> bool:
         """Whether a request with the fields of one that these were used for is sure to get them again, and its target to stay."""
@@ -88,6 +105,8 @@ class Slots:
             return False
         if not used:
             return True
+        if any(credential.is_signed for credential in used):
+            return False
         path = self._path(target)
         if path is not None and path != target.partition(b"?")[0].decode("latin-1"):
             return False
@@ -173,7 +192,7 @@ class Slots:
         self, head: Substituted, slots: Sequence[tuple[FieldSlot, Credential]], method: str, target: bytes, body: bytes
     ) -> tuple[Substituted, bytes]:
         """Exchange what stands in these slots of a whole body. `target` is that of the client. Raises Refused."""
-        request = _Request(method, self._path(target))
+        request = _Request(method, self._path(target), self._clock)
         sent = body
         for slot, owner in slots:
             try:
@@ -189,13 +208,15 @@ class Slots:
 class _Request:
     """One request: what credentials are judged by, and which of them have gone into it."""
 
-    __slots__ = ("_method", "path", "used")
+    __slots__ = ("_clock", "_method", "echoes", "path", "used")
 
-    def __init__(self, method: str, path: str | None) -> None:
+    def __init__(self, method: str, path: str | None, clock: Callable[[], str]) -> None:
         """`path` is canonical, or None."""
+        self._clock = clock
         self._method = method
         self.path = path
         self.used: dict[str, Credential] = {}
+        self.echoes: Echoes = ()
 
     def exchange(self, value: str, shown: str, position: str, candidates: _Candidates) -> str:
         """The value with its placeholders exchanged. Raises Refused unless all can be. `shown` is all that can be read in it."""
@@ -206,7 +227,7 @@ class _Request:
                 continue
             filled = None
             for slot in slots:
-                filled = filled or slot.filled(value, placeholder, credential.secret.reveal())
+                filled = filled or self._filled(slot, value, credential)
             if not slots:
                 why = f"it belongs in {credential.places}, not in {position}"
             elif filled is None:
@@ -217,11 +238,23 @@ class _Request:
                 refused = refused or Refused(credential.name, why)
             else:
                 value = filled
-                shown = shown.replace(placeholder, " ")
+                shown = "" if credential.is_signed else shown.replace(placeholder, " ")
                 self.used[credential.name] = credential
         if holds_placeholder(shown):
             raise refused or Refused(None, "it is not of this sandbox, or no longer", shown=shown)
         return value
+
+    def _filled(self, slot: Slot, value: str, credential: Credential) -> str | None:
+        if not isinstance(slot, AssertionSlot):
+            return slot.filled(value, credential.placeholder, credential.secret.reveal())
+        if not is_assertion(value):
+            return None
+        try:
+            signed = answered(value, credential.placeholder, Signatory.of(credential.secret), self._clock())
+        except ValueError as error:
+            raise Refused(credential.name, str(error)) from None
+        self.echoes = signed.echoes
+        return signed.value
 
 
 def _legible(value: str) -> str:
