@@ -166,6 +166,8 @@ LOGINS = [
     ("signed-out", 2, 1, 1),
     ("attached", 99, 1, 1),
     ("detached", 99, 1, 1),
+    ("task-registered", 99, 1, 1),
+    ("task-refused", 99, 2, 2),
 ]
 
 

@@ -1,6 +1,7 @@
 """Logins made here, in each of the ways, against the stand-in for the issuer."""
 
 import http.client
+import json
 import socket
 import ssl
 import threading
@@ -9,6 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from immure.agents.codex import ImportedLogin
 from immure.broker import desk, login_name
 from immure.broker.callback import listening
 from immure.broker.issuer import Issuer
@@ -16,6 +18,8 @@ from immure.broker.lineage import Lineage
 from immure.broker.login import Logins
 from immure.config.settings import Upstream
 from immure.errors import HostError, UsageError
+from immure.model import Secret
+from immure.testing.openai.account import Account
 from immure.testing.openai.service import FakeOpenAI
 from immure.vault import Vault
 
@@ -35,8 +39,8 @@ class Visit:
         self.said: list[str] = []
         self.waits: list[float] = []
         self.on_wait = lambda: None
-        upstream = Upstream(host="auth.openai.com", address=fake.host, port=fake.port, ca_pem=fake.authority.pem)
-        self.upstreams = (upstream,)
+        hosts = "auth.openai.com", "chatgpt.com"
+        self.upstreams = tuple(Upstream(host=host, address=fake.host, port=fake.port, ca_pem=fake.authority.pem) for host in hosts)
         self.desk = desk.Desk(Issuer(self.upstreams), self.said.append, clock=lambda: self.now, sleep=self.sleep)
 
     def sleep(self, seconds: float) -> None:
@@ -132,6 +136,68 @@ def test_what_is_no_access_token_is_refused_without_being_shown(visit, text) -> 
         visit.desk.by_access_token(text)
     assert "f\u00e4ke" not in caught.value.render()
     assert "fake" not in caught.value.render()
+
+
+LATER = 1_900_000_000
+
+
+def test_an_agent_identity_is_verified_and_kept_with_its_owner(fake, visit) -> None:
+    token = fake.account.agent.issue(exp=LATER)
+    lineage = visit.desk.by_access_token(token)
+    assert (lineage.kind, revealed(lineage)) == ("agent_identity", {"agent_identity": token, "account_id": fake.account.account_id})
+    assert desk.described(lineage.claims()) == "ada@example.com, plan pro"
+    assert lineage.expires == LATER
+    assert Lineage.from_record("n", lineage.to_record()) == lineage
+    (asked,) = fake.record.all(host="chatgpt.com")
+    assert (asked.method, asked.path, asked.values("authorization")) == ("GET", "/backend-api/wham/agent-identities/jwks", [])
+
+
+def test_an_agent_identity_that_is_not_good_is_refused_without_being_shown(fake, visit) -> None:
+    good = fake.account.agent.issue(exp=LATER)
+    elsewhere = Account().agent.issue(exp=LATER)
+    for token, why in (
+        (fake.account.agent.issue(exp=int(visit.now)), "has expired"),
+        (elsewhere, "not by OpenAI"),
+        (good[:-8] + "fakefake", "not by OpenAI"),
+        (fake.account.agent.issue(exp=LATER, aud="fake"), "not an agent identity"),
+    ):
+        with pytest.raises(UsageError, match=why) as caught:
+            visit.desk.by_access_token(token)
+        assert "fake" not in caught.value.render()
+    fake.close()
+    with pytest.raises(HostError) as unanswered:
+        visit.desk.by_access_token(good)
+    assert unanswered.value.code == "login.unavailable"
+
+
+def test_an_agent_identity_of_the_host_is_verified_before_it_is_imported(fake, visit, logins, codex_home) -> None:
+    path = f"{codex_home}/auth.json"
+    document = {"auth_mode": "agentIdentity", "OPENAI_API_KEY": None, "agent_identity": fake.account.agent.issue(exp=LATER)}
+    with open(path, "w") as file:
+        json.dump(document | {"agent_identity": Account().agent.issue(exp=LATER)}, file)
+    with pytest.raises(UsageError, match="not by OpenAI"):
+        opened(logins, codex_home)
+    assert logins.held() == {}
+    with open(path, "w") as file:
+        json.dump(document, file)
+    name, said = opened(logins, codex_home)
+    assert (name, said.startswith(f"The agent identity of {path} is used")) == (login_name.of_home(codex_home), True)
+    assert opened(logins, codex_home) == (name, "")
+    assert len(fake.record.all()) == 2
+    visit.now = LATER
+    with pytest.raises(UsageError, match="has expired") as caught:
+        opened(logins, codex_home)
+    assert caught.value.code == "login.ended"
+
+
+def test_an_agent_identity_of_the_keyring_is_verified_too(fake, visit) -> None:
+    good, bad = (
+        ImportedLogin(kind="agent_identity", secrets={"agent_identity": Secret(account.agent.issue(exp=LATER))})
+        for account in (fake.account, Account())
+    )
+    assert visit.desk.by_copy(good, "the keyring's login").kind == "agent_identity"
+    with pytest.raises(UsageError, match="not by OpenAI"):
+        visit.desk.by_copy(bad, "the keyring's login")
 
 
 def test_without_the_issuer_there_is_no_login(fake, visit) -> None:

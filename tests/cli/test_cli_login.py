@@ -85,8 +85,9 @@ def test_what_is_no_secret_is_refused(run, way, text) -> None:
 
 def test_a_token_of_another_kind_is_refused_with_the_way_there_is(run) -> None:
     error = failure(run("login", "codex", "--with-access-token", text="fake-header.fake-payload.fake-signature"))
-    assert error.code == "login.unsupported"
-    assert "agent identity" in error.hint
+    assert error.code == "login.malformed"
+    assert "this is not an agent identity" in error.what
+    assert "'at-'" in error.hint
     assert "fake" not in error.render()
 
 

@@ -35,6 +35,8 @@ LoginActivity = Literal[
     "detached",
     "sign-in-asked",
     "sign-in-refused",
+    "task-registered",
+    "task-refused",
 ]
 
 _HEAD = (
@@ -81,6 +83,8 @@ _LOGIN_ACTIVITIES: dict[LoginActivity, tuple[int, int]] = {
     "detached": (_OTHER, _SUCCESS),
     "sign-in-asked": (_OTHER, _SUCCESS),
     "sign-in-refused": (_LOGON, _FAILURE),
+    "task-registered": (_OTHER, _SUCCESS),
+    "task-refused": (_OTHER, _FAILURE),
 }
 
 

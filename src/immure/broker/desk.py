@@ -9,11 +9,11 @@ import secrets
 import socket
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final, TextIO
+from typing import Any, Final, TextIO, TypeVar
 
 from immure.agents.codex import ImportedLogin
 from immure.agents.codex.login_file import SHORTEST
-from immure.broker import callback
+from immure.broker import agent_issuer, callback
 from immure.broker.issuer import Issuer, Unanswered
 from immure.broker.lineage import Lineage
 from immure.errors import Fault, HostError, UsageError
@@ -21,6 +21,7 @@ from immure.model import Secret
 from immure.providers import LoginKind, oauth, sign_in
 
 Say = Callable[[str], None]
+Answered = TypeVar("Answered")
 
 _ENTROPY: Final = 48
 """Bytes of a verifier (RFC 7636 section 4.1 wants 32 or more) and of a state."""
@@ -65,17 +66,21 @@ class Desk:
         return Lineage(kind="api_key", secrets={"api_key": _secret(text, "an API key")}, client_id=oauth.CLIENT_ID)
 
     def by_access_token(self, text: str) -> Lineage:
-        """A personal access token, whose owner the issuer names."""
+        """A personal access token, whose owner the issuer names; or the JWT of an agent identity, which the issuer has signed."""
         token = _secret(text, "an access token")
         if not token.reveal().startswith(sign_in.ACCESS_TOKEN_PREFIX):
-            raise UsageError(
-                f"this is not a personal access token, which begins with {sign_in.ACCESS_TOKEN_PREFIX!r}",
-                code="login.unsupported",
-                hint="an agent identity cannot be used with immure yet; sign in with an account: immure login codex",
-            )
+            return self._by_agent_identity(token)
         owner = sign_in.owner_in(*self._answered(lambda: self._issuer.get(sign_in.WHOAMI_PATH, token)))
         held = {"personal_access_token": token, "account_id": owner.account_id}
         return Lineage(kind="personal_access_token", secrets=held, client_id=oauth.CLIENT_ID, identity=owner.claims)
+
+    def _by_agent_identity(self, token: Secret) -> Lineage:
+        self._answered(lambda: agent_issuer.verified(self._issuer, token.reveal(), self._clock()))
+        return copied(ImportedLogin(kind="agent_identity", secrets={"agent_identity": token}), "the agent identity")
+
+    def by_copy(self, found: ImportedLogin, source: str) -> Lineage:
+        """A login of our own with the tokens of another. Raises UsageError."""
+        return self._by_agent_identity(found.secrets["agent_identity"]) if found.kind == "agent_identity" else copied(found, source)
 
     def exchange(self, code: str, redirect: str, verifier: str) -> Lineage:
         """The login that a code of the issuer stands for."""
@@ -87,7 +92,7 @@ class Desk:
         """Status and body of what the issuer answers."""
         return self._answered(lambda: self._issuer.post(path, body, content_type))
 
-    def _answered(self, ask: Callable[[], tuple[int, bytes]]) -> tuple[int, bytes]:
+    def _answered(self, ask: Callable[[], Answered]) -> Answered:
         try:
             return ask()
         except Unanswered as error:
@@ -103,7 +108,13 @@ def described(claims: Mapping[str, Any]) -> str:
 
 
 def kind_in_words(kind: LoginKind) -> str:
-    return {"chatgpt": "ChatGPT subscription", "personal_access_token": "personal access token", "api_key": "API key"}[kind]
+    words: dict[LoginKind, str] = {
+        "chatgpt": "ChatGPT subscription",
+        "personal_access_token": "personal access token",
+        "agent_identity": "agent identity",
+        "api_key": "API key",
+    }
+    return words[kind]
 
 
 def copied(found: ImportedLogin, source: str) -> Lineage:

@@ -1,5 +1,7 @@
 """One request to the real issuer of logins: the only place where a refresh token leaves the machine.
 
+The public keys of the issuer are at another of its hosts, which is asked without any secret.
+
 A plain HTTPS request in the calling thread: no proxy, no redirect, no second try. A private or loopback address is refused unless the
 user's settings map the host to it, so that a poisoned name cannot collect tokens inside the user's network; the certificate is verified
 for the real name in either case.
@@ -17,6 +19,7 @@ from typing import Final
 from immure.config.settings import Upstream
 from immure.gate.reach import objection
 from immure.model import Secret
+from immure.providers.agent_identity import KEY_SET_HOST, KEY_SET_PATH
 from immure.version import __version__
 
 HOST: Final = "auth.openai.com"
@@ -39,60 +42,53 @@ class Unanswered(Exception):
 class Issuer:
     """Speaks to the issuer of ChatGPT logins, through the mapping of its host if the settings hold one."""
 
-    __slots__ = ("_patience", "_upstream")
+    __slots__ = ("_patience", "_upstreams")
 
     def __init__(self, upstreams: Sequence[Upstream], patience: float = PATIENCE) -> None:
         self._patience = patience
-        self._upstream = next((upstream for upstream in upstreams if upstream.host == HOST), None)
+        self._upstreams = {upstream.host: upstream for upstream in reversed(upstreams)}
 
     def post(self, path: str, body: bytes, content_type: str = "application/json") -> tuple[int, bytes]:
         """Status and body of the answer. Raises Unanswered."""
-        return self._ask("POST", path, body, {"content-type": content_type})
+        return self._ask(HOST, "POST", path, body, {"content-type": content_type})
 
     def get(self, path: str, bearer: Secret) -> tuple[int, bytes]:
         """Status and body of the answer to a request with a bearer token (RFC 6750). Raises Unanswered."""
-        return self._ask("GET", path, None, {"authorization": f"Bearer {bearer.reveal()}"})
+        return self._ask(HOST, "GET", path, None, {"authorization": f"Bearer {bearer.reveal()}"})
 
-    def _ask(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> tuple[int, bytes]:
-        connection = _Connection(self._connect())
+    def key_set(self) -> tuple[int, bytes]:
+        """Status and body of the answer to the question for the public keys that agent identities are signed with. Raises Unanswered."""
+        return self._ask(KEY_SET_HOST, "GET", KEY_SET_PATH, None, {})
+
+    def _ask(self, host: str, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> tuple[int, bytes]:
+        connection = _Connection(host, self._connect(host))
         try:
             connection.request(method, path, body, {**headers, "user-agent": f"immure/{__version__}"})
             response = connection.getresponse()
             return response.status, _body(response, time.monotonic() + self._patience)
         except (OSError, http.client.HTTPException) as error:
-            raise Unanswered(f"{HOST} did not answer: {_described(error)}", sent=True) from None
+            raise Unanswered(f"{host} did not answer: {_described(error)}", sent=True) from None
         finally:
             connection.close()
 
-    def _connect(self) -> ssl.SSLSocket:
-        context = ssl.create_default_context(cadata=self._upstream.ca_pem if self._upstream else None)
+    def _connect(self, host: str) -> ssl.SSLSocket:
+        upstream = self._upstreams.get(host)
+        context = ssl.create_default_context(cadata=upstream.ca_pem if upstream else None)
         failure = ""
-        for address, port in self._addresses():
+        for address, port in ((upstream.address, upstream.port),) if upstream else _addresses(host):
             try:
                 plain = socket.create_connection((address, port), timeout=_CONNECT)
             except OSError as error:
-                failure = f"cannot connect to {HOST}: {_described(error)}"
+                failure = f"cannot connect to {host}: {_described(error)}"
                 continue
             try:
-                secured = context.wrap_socket(plain, server_hostname=HOST)
+                secured = context.wrap_socket(plain, server_hostname=host)
             except (OSError, ValueError) as error:
                 plain.close()
-                raise Unanswered(f"no secure connection to {HOST}: {_described(error)}", sent=False) from None
+                raise Unanswered(f"no secure connection to {host}: {_described(error)}", sent=False) from None
             secured.settimeout(self._patience)
             return secured
-        raise Unanswered(failure or f"{HOST} has no public address", sent=False)
-
-    def _addresses(self) -> Iterator[tuple[str, int]]:
-        if self._upstream is not None:
-            yield self._upstream.address, self._upstream.port
-            return
-        try:
-            found = socket.getaddrinfo(HOST, PORT, type=socket.SOCK_STREAM)
-        except OSError as error:
-            raise Unanswered(f"cannot resolve {HOST}: {_described(error)}", sent=False) from None
-        for _, _, _, _, address in found:
-            if objection(str(address[0])) is None:
-                yield str(address[0]), PORT
+        raise Unanswered(failure or f"{host} has no public address", sent=False)
 
 
 class _Connection(http.client.HTTPConnection):
@@ -100,9 +96,19 @@ class _Connection(http.client.HTTPConnection):
 
     auto_open = 0
 
-    def __init__(self, secured: ssl.SSLSocket) -> None:
-        super().__init__(HOST)
+    def __init__(self, host: str, secured: ssl.SSLSocket) -> None:
+        super().__init__(host)
         self.sock = secured
+
+
+def _addresses(host: str) -> Iterator[tuple[str, int]]:
+    try:
+        found = socket.getaddrinfo(host, PORT, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise Unanswered(f"cannot resolve {host}: {_described(error)}", sent=False) from None
+    for _, _, _, _, address in found:
+        if objection(str(address[0])) is None:
+            yield str(address[0]), PORT
 
 
 def _body(response: http.client.HTTPResponse, deadline: float) -> bytes:

@@ -17,7 +17,7 @@ from typing import Any, Final, Literal
 from immure.agents.codex.login_file import SHORTEST, ImportedLogin, fingerprint
 from immure.errors import Fault, HostError
 from immure.model import Secret
-from immure.providers import Login, LoginKind, oauth
+from immure.providers import Login, LoginKind, agent_identity, oauth
 
 _VERSION: Final = 2
 _MEMORY: Final = 100
@@ -52,8 +52,12 @@ class Lineage:
 
     @classmethod
     def begin(cls, imported: ImportedLogin, source: str) -> "Lineage":
-        """Raises ValueError if the id_token is not one that Codex could read, or names an account that cannot be one."""
+        """Raises ValueError if the JWT in it is not one that Codex could read, or names an account that cannot be one."""
         secrets = dict(imported.secrets)
+        identity: Mapping[str, Any] = {}
+        if imported.kind == "agent_identity":
+            agent = agent_identity.read(secrets["agent_identity"].reveal())
+            secrets["account_id"], identity = agent.account_id, agent.owner
         if imported.kind == "chatgpt" and "account_id" not in secrets:
             # Without a placeholder of its own it would go in by the claims.
             account = _account(oauth.claims(secrets["id_token"].reveal()))
@@ -64,6 +68,7 @@ class Lineage:
             secrets=secrets,
             client_id=imported.client_id or oauth.CLIENT_ID,
             source=source,
+            identity=identity,
             last_refresh=imported.last_refresh,
         )
         lineage.claims()
@@ -87,10 +92,14 @@ class Lineage:
     def is_due(self, now: float) -> bool:
         return self.kind == "chatgpt" and oauth.is_due(self.secrets["access_token"], self.last_refresh, now)
 
+    @property
+    def expires(self) -> int | None:
+        """When its access token or JWT says that it expires. One that does not say may always be good."""
+        token = self.secrets.get("access_token", self.secrets.get("agent_identity"))
+        return None if token is None else oauth.expiry(token)
+
     def is_dead(self, now: float) -> bool:
-        """Whether the access token says that it has expired. One that does not say may still be good."""
-        expires = oauth.expiry(self.secrets["access_token"]) if self.kind == "chatgpt" else None
-        return expires is not None and expires <= now
+        return self.expires is not None and self.expires <= now
 
     def is_of(self, other: "Lineage") -> bool:
         """Whether both are logins to one account."""

@@ -21,7 +21,7 @@ from typing import Final, Literal, assert_never
 from immure.agents.codex import ImportedLogin, give_tokens, read_login
 from immure.agents.codex.login_file import FILE, sign_in
 from immure.audit.event import LoginActivity, login_event
-from immure.broker import login_name
+from immure.broker import agent_issuer, login_name
 from immure.broker.issuer import HOST, Issuer, Unanswered
 from immure.broker.lineage import Lineage
 from immure.broker.login_failure import LoginEnded, LoginUnavailable
@@ -69,6 +69,8 @@ class Logins:
             raise LoginEnded("removed", name)
         if lineage.ended is not None:
             raise LoginEnded(lineage.ended, name, lineage.pending)
+        if lineage.kind == "agent_identity" and lineage.is_dead(self._clock()):
+            raise LoginEnded("expired", name)
         if lineage.kind == "api_key":
             say(f"Codex signs in with an API key, {login_name.described(name)}: its use is billed.")
         if lineage.is_due(self._clock()):
@@ -98,6 +100,16 @@ class Logins:
             return held.ended is None and "refresh_token" in held.secrets and held.is_due(self._clock())
 
         return self._later(login, self._renewed(login.name, is_due, "scheduled", sandbox))
+
+    def register_task(self, login: Login, *, sandbox: str) -> Secret:
+        """The name of a new task of an agent identity. Raises LoginEnded, LoginUnavailable. `sandbox` is for the audit trail."""
+        try:
+            task = agent_issuer.registered(self._issuer, login, self._clock())
+        except (LoginEnded, LoginUnavailable) as error:
+            self.report(login.name, "task-refused", sandbox=sandbox, reason=error.what)
+            raise
+        self.report(login.name, "task-registered", sandbox=sandbox)
+        return task
 
     def present(self, login: Login) -> Login:
         """The login as the vault has it now: what it was renewed to, or another sign-in to the same account. Nobody upstream is asked.
@@ -198,11 +210,19 @@ class Logins:
                 say(f"The new tokens could not be written to {source}: {failure}. The Codex outside may have to sign in again.")
             return held
         lineage = _begin(found, source).after(held)
+        if found.kind == "agent_identity":
+            self._verify(found.secrets["agent_identity"])
         for sentence in _announcement(found, source, held):
             say(sentence)
         self._vault.put(name, lineage.to_record())
         self.report(name, "imported", reason=f"from {source}")
         return lineage
+
+    def _verify(self, token: Secret) -> None:
+        try:
+            agent_issuer.verified(self._issuer, token.reveal(), self._clock())
+        except Unanswered as error:
+            raise LoginUnavailable(error.reason, "imported") from None
 
     def _renewed(self, name: str, is_needed: Callable[[Lineage], bool], reason: Reason, sandbox: str) -> Lineage:
         with self._vault.lock(name):
@@ -304,8 +324,9 @@ def _begin(found: ImportedLogin, source: str) -> Lineage:
     try:
         return Lineage.begin(found, source)
     except ValueError as error:
+        what = "agent_identity is not one" if found.kind == "agent_identity" else "tokens.id_token is not a JWT"
         raise UsageError(
-            f"{source} is not a usable Codex login: tokens.id_token is not a JWT: {error}",
+            f"{source} is not a usable Codex login: {what}: {error}",
             code="login.malformed",
             hint=f"sign in again: {sign_in(os.path.dirname(source))}",
         ) from None
@@ -314,7 +335,7 @@ def _begin(found: ImportedLogin, source: str) -> Lineage:
 def _announcement(found: ImportedLogin, source: str, held: Lineage | None) -> list[str]:
     if held is not None and held.kind == found.kind:
         return [f"The Codex login in {source} is newer than the one in the vault, and takes its place."]
-    what = "ChatGPT login" if found.kind == "chatgpt" else "API key"
+    what = {"chatgpt": "ChatGPT login", "agent_identity": "agent identity", "api_key": "API key"}[found.kind]
     sentences = [f"The {what} of {source} is used: it is copied, encrypted, into the vault. Codex inside gets placeholders."]
     if found.kind == "chatgpt":
         sentences.append("From now on immure renews it, and writes the new tokens back to that file for the Codex outside.")

@@ -33,11 +33,11 @@ class LoginEnded(UsageError):
 
 
 class LoginUnavailable(HostError):
-    """The issuer could not be asked, or would not answer now."""
+    """The issuer could not be asked, or would not answer now. `wanted` is what the login was to be: renewed, or used."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, wanted: str = "renewed") -> None:
         super().__init__(
-            f"the Codex login cannot be renewed now: {reason}",
+            f"the Codex login cannot be {wanted} now: {reason}",
             code="login.unavailable",
             hint="check the network, or the [[upstream]] of auth.openai.com in config.toml, and try again",
         )

@@ -15,12 +15,14 @@ _PREFIX: Final = "codex "
 OWN: Final[Mapping[LoginKind, str]] = {
     "chatgpt": "codex subscription",
     "personal_access_token": "codex access token",
+    "agent_identity": "codex agent identity",
     "api_key": "codex API key",
 }
 """The logins that are immure's own, those before others that are used first."""
 _SIGN_IN: Final = {
     OWN["chatgpt"]: "immure login codex",
     OWN["personal_access_token"]: "immure login codex --with-access-token",
+    OWN["agent_identity"]: "immure login codex --with-access-token",
     OWN["api_key"]: "immure login codex --with-api-key",
 }
 

@@ -69,15 +69,15 @@ command.add_command(deny, "deny")
 @command.command("codex", help="Sign in to Codex: with a browser, or in the way that an option says. The login is immure's own.")
 @click.option("--device-auth", "way", flag_value="device", help="Enter a code in a browser anywhere.")
 @click.option("--with-api-key", "way", flag_value="api-key", help="Read an API key, whose use is billed, from standard input.")
-@click.option("--with-access-token", "way", flag_value="access-token", help="Read a personal access token (at-…) from standard input.")
+@click.option("--with-access-token", "way", flag_value="access-token", help="Read a personal access token (at-…) or an agent identity.")
 @click.option("--import", "way", flag_value="import", help="Take over the login of your own Codex, from its file or its keyring.")
 @click.pass_context
 def codex(context: click.Context, way: str | None) -> None:
     with changing() as (logins, settings):
+        reception = desk.Desk(Issuer(settings.upstreams), say)
         if way == "import":
-            _import(logins)
+            _import(logins, reception)
         else:
-            reception = desk.Desk(Issuer(settings.upstreams), say)
             _keep(logins, _made(reception, way))
     context.exit(0)
 
@@ -107,14 +107,14 @@ def _visit(url: str) -> None:
         webbrowser.open(url)
 
 
-def _import(logins: Logins) -> None:
+def _import(logins: Logins, reception: desk.Desk) -> None:
     home = os.path.realpath(codex_home_of(os.environ))
     try:
         read_login(os.path.join(home, FILE))
     except UsageError as error:
         if error.code != "login.missing":
             raise
-        lineage = desk.copied(read_keyring(home, lambda: find_keyring(os.environ)), "the keyring's login")
+        lineage = reception.by_copy(read_keyring(home, lambda: find_keyring(os.environ)), "the keyring's login")
         if lineage.kind == "chatgpt":
             say("The Codex outside keeps its copy in the keyring, and has to sign in again once immure has renewed this login.")
         _keep(logins, lineage)
@@ -161,7 +161,7 @@ def _state(name: str, lineage: Lineage, *, used: bool) -> dict[str, Any]:
         "state": "ended" if lineage.ended else "signed in",
         "ended": lineage.ended,
         "issued": _time(lineage.last_refresh),
-        "expires": _time(oauth.expiry(lineage.secrets["access_token"])) if lineage.kind == "chatgpt" else None,
+        "expires": _time(lineage.expires),
         "billed": lineage.kind == "api_key",
     }
 
@@ -175,7 +175,8 @@ def _line_of(state: dict[str, Any], who: str) -> str:
     elif state["issued"]:
         parts.append(f"issued {state['issued']}")
     if state["expires"] and not state["ended"]:
-        parts.append(f"access token until {state['expires']}, then renewed")
+        renewed = state["kind"] == "chatgpt"
+        parts.append(f"access token until {state['expires']}, then renewed" if renewed else f"until {state['expires']}")
     if state["billed"]:
         parts.append("its use is billed")
     return "; ".join(parts)

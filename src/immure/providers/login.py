@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from immure.model import Secret
 
-LoginKind = Literal["chatgpt", "personal_access_token", "api_key"]
-"""A subscription with rotating tokens, a lasting token of a ChatGPT workspace, or a key that is billed by use."""
+LoginKind = Literal["chatgpt", "personal_access_token", "agent_identity", "api_key"]
+"""A subscription with rotating tokens, a lasting token of a ChatGPT workspace, a JWT with a key that signs, or a key that is billed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,8 +16,8 @@ class Login:
     """`name` is that of its vault record. `claims` are those of the id_token, unverified; an API key has none.
 
     Secrets of a subscription: `access_token`, and where the provider gave them `refresh_token`, `id_token` and `account_id`; an API
-    key that came with it is `api_key` too, though a subscription does not use it. A personal access token is named as its kind is, and
-    comes with an `account_id`.
+    key that came with it is `api_key` too, though a subscription does not use it. A personal access token and the JWT of an agent
+    identity are named as their kinds are, and come with an `account_id`.
     """
 
     name: str

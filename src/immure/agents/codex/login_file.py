@@ -3,8 +3,9 @@
 The format is Codex's own and unwritten; what is relied on here was tried against Codex 0.169. Codex ignores a file that it cannot
 parse without a word and goes on unauthenticated, so reading is strict here and says what is wrong.
 
-Two ways to sign in are understood: a ChatGPT subscription (`tokens`) and an API key (`OPENAI_API_KEY`). Where a file holds both and
-does not say which is meant, the subscription is: Codex itself would take the key, which is billed by use.
+Three ways to sign in are understood: a ChatGPT subscription (`tokens`), an agent identity (a JWT) and an API key (`OPENAI_API_KEY`). Where
+a file holds a subscription and a key and does not say which is meant, the subscription is: Codex itself would take the key, which is
+billed by use.
 
 *Trust:* the real file is the user's own. *Fails:* UsageError with the command that signs in; no message shows a value.
 """
@@ -28,8 +29,6 @@ SHORTEST: Final = 8
 """Shorter values cannot be told from ordinary text, so they could not be kept out of answers."""
 _ISSUER: Final = "https://auth.openai.com"
 _UNSUPPORTED: Final[Mapping[str, str]] = {
-    "agent_identity": "an agent identity",
-    "agentIdentity": "an agent identity",
     "personal_access_token": "a personal access token",
     "personalAccessToken": "a personal access token",
     "chatgptAuthTokens": "tokens that another program renews",
@@ -40,11 +39,12 @@ _UNSUPPORTED: Final[Mapping[str, str]] = {
 class ImportedLogin:
     """What a real `auth.json` holds.
 
-    `secrets`: `access_token`, `id_token`, and where present `refresh_token`, `account_id` and `api_key`; `last_refresh` in seconds
-    since the epoch; `client_id` is the OAuth client that the tokens were issued to, None if the file does not say.
+    `secrets`: `agent_identity`, or `api_key`, or `access_token`, `id_token` and where present `refresh_token`, `account_id` and `api_key`;
+    `last_refresh` in seconds since the epoch; `client_id` is the OAuth client that the tokens were issued to, None if the file does not
+    say.
     """
 
-    kind: Literal["chatgpt", "api_key"]
+    kind: Literal["chatgpt", "agent_identity", "api_key"]
     secrets: Mapping[str, Secret] = field(repr=False)
     client_id: str | None = None
     last_refresh: float | None = None
@@ -94,6 +94,11 @@ def parse_login(content: bytes | str, path: str, command: str) -> ImportedLogin:
                 code="login.unsupported",
                 hint=f"sign in with a ChatGPT account: {command}; or for immure alone: immure login codex --with-access-token",
             )
+    if mode == "agentIdentity" or (mode is None and document.get("agent_identity") is not None):
+        token = _secret(path, "agent_identity", document.get("agent_identity"), command)
+        if token is None:
+            raise _malformed(path, "agent_identity is missing", command)
+        return ImportedLogin(kind="agent_identity", secrets={"agent_identity": token})
     api_key = _secret(path, "OPENAI_API_KEY", document.get("OPENAI_API_KEY"), command)
     extra = {} if api_key is None else {"api_key": api_key}
     tokens = document.get("tokens")
@@ -110,22 +115,26 @@ def parse_login(content: bytes | str, path: str, command: str) -> ImportedLogin:
     return ImportedLogin(kind="api_key", secrets=extra)
 
 
-def login_file(placeholders: Mapping[str, str], id_token: str | None, now: float) -> bytes:
-    """The `auth.json` for inside, to be written with mode 0600: placeholders, and for a subscription an id_token that parses.
+def login_file(placeholders: Mapping[str, str], token: str | None, now: float) -> bytes:
+    """The `auth.json` for inside, to be written with mode 0600: placeholders, and a `token` that parses where one is needed.
+
+    That is the id_token of a subscription, or the JWT of an agent identity, which has no placeholder: the key in it is the sandbox's own.
 
     `now` (seconds since the epoch) becomes `last_refresh`, so that Codex sees no need to refresh for eight days.
     """
     document: dict[str, Any]
-    if "personal_access_token" in placeholders:
+    if "agent_identity" in placeholders:
+        document = {"auth_mode": "agentIdentity", "OPENAI_API_KEY": None, "agent_identity": token}
+    elif "personal_access_token" in placeholders:
         document = {"OPENAI_API_KEY": None, "personal_access_token": placeholders["personal_access_token"]}
-    elif id_token is None:
+    elif token is None:
         document = {"auth_mode": "apikey", "OPENAI_API_KEY": placeholders["api_key"]}
     else:
         document = {
             "auth_mode": "chatgpt",
             "OPENAI_API_KEY": None,
             "tokens": {
-                "id_token": id_token,
+                "id_token": token,
                 "access_token": placeholders["access_token"],
                 "refresh_token": placeholders.get("refresh_token", ""),  # Codex ignores a file without the field
                 "account_id": placeholders.get("account_id"),
