@@ -8,28 +8,35 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import IO, Any
 
 import pytest
+from test_agent_endpoint import ACCOUNT, RUNTIME
+from test_agent_endpoint import Sandbox as AgentSandbox
 from test_attachments import attachment
 
 from immure import channel
 from immure.broker.attachment import Surroundings
 from immure.broker.gate_line import GateLine
 from immure.broker.login import Logins
-from immure.broker.plan import Plan
+from immure.broker.plan import Plan, Request
 from immure.broker.provision import Provision
 from immure.broker.trust import Trust
 from immure.config.settings import Settings
 from immure.errors import ImmureError
+from immure.gate.grants import Grants
 from immure.model import Limits
 from immure.paths import Paths
+from immure.providers.agent_identity import task_path
+from immure.rewrite.assertion import Signatory
 from immure.sandbox import Spec
 from immure.sandbox.system import System
 from immure.testing.household import Household, command
@@ -38,6 +45,7 @@ from immure.testing.openai.account import Account
 from immure.testing.openai.service import FakeOpenAI
 from immure.testing.record import Record
 from immure.testing.survey import Survey
+from immure.vault import Vault
 
 CHECK = "https://chatgpt.com/backend-api/wham/accounts/check"
 # For each line of input one question with what stands in auth.json: the status, and what the answer says.
@@ -372,3 +380,42 @@ def test_a_gate_that_does_not_take_what_it_is_told_ends_its_sandbox(tmp_path: Pa
 
     asyncio.run(scene())
     assert [failure.code for failure in ended] == ["gate.late"]
+
+
+def test_a_gate_knows_of_a_task_before_the_agent_does(fake: FakeOpenAI, tmp_path: Path) -> None:
+    box = AgentSandbox(fake, Vault(str(tmp_path / "vault"), bytes(32)))
+    attached = replace(attachment(), login=box.login, agent=box.endpoint, placeholders={"agent_identity": RUNTIME, "account_id": ACCOUNT})
+    simple = plan(tmp_path)
+    whole = replace(simple, attachments=(attached,), around=replace(simple.around, logins=lambda _: box.logins))
+    command = {"verb": "run", "options": {}, "command": ("true",), "directory": "/", "environment": {}}
+    request = Request(**command, terminal=None, is_typed=False, umask=0o22)
+    call = {"credential": "codex", "method": "POST", "path": task_path(RUNTIME), "body": box.request().decode()}
+    told: list[str] = []
+
+    def play_gate(line: socket.socket) -> None:
+        channel.receive(line)
+        received = channel.receive(line)
+        assert received
+        assert received[0] == {"do": "grants"}
+        with open(received[1][0], "rb") as file:
+            grants = Grants.decode(file.read())
+        told.extend(Signatory.of(one.secret).task_id for one in grants.credentials if one.is_signed)
+        channel.send(line, {"did": "granted"})
+
+    async def scene() -> tuple[int, list[str]]:
+        ours, theirs = channel.pair()
+        theirs.settimeout(10)
+        made = Provision(SimpleNamespace(launcher=None), "sb-1", lambda _: None, lambda _: None)  # type: ignore[arg-type]
+        made.begin(whole)
+        await made.prepare(whole, request)
+        gate = GateLine(ours, made.answer, lambda _: None)
+        made.serve(gate, theirs.fileno(), [])
+        playing = asyncio.create_task(asyncio.to_thread(play_gate, theirs))
+        status, _, _ = await made.answer(call)
+        known = list(told)
+        await playing
+        gate.close()
+        theirs.close()
+        return status, known
+
+    assert asyncio.run(scene()) == (200, [fake.account.agent.tasks[-1]])

@@ -9,6 +9,7 @@ from immure.policy import Policy
 from immure.providers import Login, load_profile
 from immure.providers.profile import parse_profile
 from immure.rewrite import Binding, HeaderSlot
+from immure.rewrite.slot import AssertionSlot
 
 CODEX = (Binary("/opt/codex/bin/codex", 1, 2),)
 CURL = Binary("/usr/bin/curl", 1, 3)
@@ -165,15 +166,36 @@ def test_a_personal_access_token_looks_like_one_and_goes_to_chatgpt_alone() -> N
     assert [str(rule.endpoint) for rule in profile.rules(login, CODEX) if rule.effect == "allow"] == ["chatgpt.com:443"]
 
 
-def test_the_issuer_is_never_reached() -> None:
-    virtual = load_profile("codex").virtual
-    assert {(str(v.endpoint), v.method, v.path) for v in virtual} == {
-        ("auth.openai.com:443", "POST", "/oauth/token"),
-        ("auth.openai.com:443", "POST", "/oauth/revoke"),
-        ("auth.openai.com:443", "POST", "/api/accounts/deviceauth/usercode"),
-        ("auth.openai.com:443", "POST", "/api/accounts/deviceauth/token"),
-        ("auth.openai.com:443", "GET", "/api/accounts/v1/user-auth-credential/whoami"),
+def test_what_an_agent_identity_is_goes_to_chatgpt_alone_and_as_a_signature() -> None:
+    profile = load_profile("codex")
+    held = {"agent_identity": Secret("fake-jwt-0000"), "account_id": Secret("acct-0000")}
+    login = Login(name="codex agent identity", kind="agent_identity", secrets=held)
+    placeholders = profile.placeholders(login, entropy)
+    assert placeholders["agent_identity"].startswith("immure-agent-")
+    declared = {one.name: (one.slots, one.binding.paths) for one in profile.declared if one.login == "agent_identity"}
+    assert declared == {
+        "agent_identity": ((AssertionSlot(),), BACKEND.paths),
+        "account_id": ((HeaderSlot(header="chatgpt-account-id", scheme="raw"),), BACKEND.paths),
     }
+    assert [str(rule.endpoint) for rule in profile.rules(login, CODEX) if rule.effect == "allow"] == ["chatgpt.com:443"]
+    assert ISSUERS_OWN | {
+        ("auth.openai.com:443", "POST", f"/api/accounts/v1/agent/{placeholders['agent_identity']}/task/register"),
+        ("chatgpt.com:443", "GET", "/backend-api/wham/agent-identities/jwks"),
+    } == {(str(v.endpoint), v.method, v.path) for v in profile.virtual_for(login, placeholders)}
+
+
+ISSUERS_OWN = {
+    ("auth.openai.com:443", "POST", "/oauth/token"),
+    ("auth.openai.com:443", "POST", "/oauth/revoke"),
+    ("auth.openai.com:443", "POST", "/api/accounts/deviceauth/usercode"),
+    ("auth.openai.com:443", "POST", "/api/accounts/deviceauth/token"),
+    ("auth.openai.com:443", "GET", "/api/accounts/v1/user-auth-credential/whoami"),
+}
+
+
+def test_the_issuer_is_never_reached() -> None:
+    for login in SUBSCRIPTION, KEY, None:
+        assert {(str(v.endpoint), v.method, v.path) for v in load_profile("codex").virtual_for(login, {})} == ISSUERS_OWN
 
 
 @pytest.mark.parametrize("name", ["nobody", "../codex", "", "codex.yaml", "__init__"])

@@ -12,8 +12,10 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
 from immure.agents import codex
+from immure.agents.codex.agent_token import own_identity
 from immure.agents.codex.command import LoginCommand, Way
 from immure.agents.codex.config_file import FILE as CONFIG
+from immure.broker.agent_endpoint import AgentEndpoint
 from immure.broker.desk import Desk
 from immure.broker.issuer import Issuer
 from immure.broker.login import Logins
@@ -26,8 +28,9 @@ from immure.gate.grants import VirtualEndpoint
 from immure.model import Binary
 from immure.paths import Paths
 from immure.policy import Rule
-from immure.providers import Login, Profile, load_profile
-from immure.rewrite import Credential
+from immure.providers import Login, Profile, agent_identity, load_profile
+from immure.rewrite import Credential, mint
+from immure.rewrite.placeholder import MINIMUM_ENTROPY
 from immure.sandbox import AGENT_HOME, Mount, Spec
 
 Say = Callable[[str], None]
@@ -40,11 +43,12 @@ class Attachment:
     `login` is None, and there are no placeholders, as long as nobody has signed in.
 
     `files` are for the agent's home, and of these `settings` are the agent's own once they are there; `kept` are directories that must
-    exist and stay.
+    exist and stay. `agent` serves the login if it is an agent identity.
     """
 
     profile: Profile
     login: Login | None
+    agent: AgentEndpoint | None = None
     placeholders: Mapping[str, str]
     binaries: tuple[Binary, ...]
     program: codex.Program
@@ -65,13 +69,13 @@ class Attachment:
 
     def holding(self, held: Held) -> "Attachment":
         """With another login, or none, behind other placeholders."""
-        return replace(self, login=held.login, placeholders=held.placeholders)
+        return replace(self, login=held.login, placeholders=held.placeholders, agent=None)
 
     @property
     def shown_secret(self) -> str:
         """What Codex gets to read in place of a secret that was given on standard input."""
         assert self.login is not None
-        return self.placeholders[self.login.kind]
+        return self.placeholders[self.login.kind] if self.agent is None else self.agent.token
 
     @property
     def rules(self) -> tuple[Rule, ...]:
@@ -79,19 +83,22 @@ class Attachment:
 
     @property
     def credentials(self) -> tuple[Credential, ...]:
-        return () if self.login is None else self.profile.credentials(self.login, self.placeholders, self.binaries)
+        if self.login is None:
+            return ()
+        login = self.login if self.agent is None else self.agent.signing(self.login)
+        return self.profile.credentials(login, self.placeholders, self.binaries)
 
     @property
     def virtual(self) -> tuple[VirtualEndpoint, ...]:
         return tuple(
             VirtualEndpoint(rule=self.profile.virtual_rule(v, self.binaries), method=v.method, path=v.path, credential=self.profile.name)
-            for v in self.profile.virtual
+            for v in self.profile.virtual_for(self.login, self.placeholders)
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """Where a provider is attached: the caller's environment, the real path of the workspace.
+    """Where a provider is attached: to which sandbox, the caller's environment, the real path of the workspace.
 
     `logins(say)` opens the vault, which a sandbox without a provider does not need. For a sandbox that runs, `shown` is what it shows,
     and `program` the agent's program as it was found before, if it was. For one that is being made, `doing` is what the command line does
@@ -137,6 +144,9 @@ def _codex(around: Surroundings) -> Attachment:
     codex_home = codex_home_of(around.environment)
     login = _codex_login(around, codex_home)
     placeholders = profile.placeholders(login, secrets.token_bytes) if login is not None else {}
+    agent = _agent(login, placeholders) if login is not None and login.kind == "agent_identity" else None
+    if login is not None and agent is not None:
+        agent.register(around.logins(around.say), login, sandbox=around.sandbox)
     signed_in = around.given is None  # else Codex writes its file itself, from what it is given
     staged = codex.stage(
         codex_home,
@@ -144,6 +154,7 @@ def _codex(around: Surroundings) -> Attachment:
         claims=login.claims if login is not None else {},
         placeholders=placeholders if signed_in else {},
         now=time.time(),
+        agent_token=agent.token if agent is not None else None,
         telemetry=around.settings.telemetry,
     )
     if staged.left_out:
@@ -155,6 +166,7 @@ def _codex(around: Surroundings) -> Attachment:
     return Attachment(
         profile=profile,
         login=login,
+        agent=agent,
         placeholders=placeholders,
         binaries=tuple(binaries.values()),
         program=program,
@@ -201,6 +213,14 @@ def _given_login(around: Surroundings, logins: Logins, way: Way | None, text: st
     for sentence in logins.announcement(name, codex_home_of(around.environment)):
         say(sentence)
     return lineage.login(name)
+
+
+def _agent(login: Login, placeholders: Mapping[str, str]) -> AgentEndpoint:
+    """What serves an agent identity in one sandbox."""
+    real = agent_identity.read(login.secrets["agent_identity"].reveal())
+    runtime_id = placeholders["agent_identity"]
+    own = own_identity(real, runtime_id=runtime_id, account_id=placeholders["account_id"], now=time.time())
+    return AgentEndpoint(own, runtime_id=runtime_id, task_id=mint("agent_task", secrets.token_bytes(MINIMUM_ENTROPY)))
 
 
 def codex_home_of(environment: Mapping[str, str]) -> str:

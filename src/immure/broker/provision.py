@@ -141,7 +141,11 @@ class Provision:
         request = {"method": call["method"], "path": call["path"], "body": call["body"].encode()}
         answer = await self._sign_ins.answer(attachment, **request)
         if answer is None:
-            answer = await asyncio.to_thread(token_endpoint.answer, self._logins(), attachment.held, **request, sandbox=self._sandbox)
+            agent = attachment.agent
+            serve = agent.answer if agent is not None and agent.serves(call["path"]) else token_endpoint.answer
+            answer = await asyncio.to_thread(serve, self._logins(), attachment.held, **request, sandbox=self._sandbox)
+        if answer.granted:
+            await self._grant()
         await self._hold(attachment, answer.held)
         return answer.status, answer.headers, answer.body
 

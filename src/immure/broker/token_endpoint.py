@@ -62,12 +62,16 @@ class Held:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What to tell the sandbox; `held` is what it has from now on, which the gate must know before the answer goes out."""
+    """What to tell the sandbox; `held` is what it has from now on, which the gate must know before the answer goes out.
+
+    `granted`: so must it something else.
+    """
 
     status: int
     body: bytes
     held: Held
     headers: Headers = _HEADERS
+    granted: bool = False
 
 
 def answer(logins: Logins, held: Held, *, method: str, path: str, body: bytes, sandbox: str = "") -> Answer:

@@ -23,7 +23,7 @@ from immure.providers.login import Login, LoginKind
 from immure.rewrite.binding import Binding
 from immure.rewrite.credential import Credential, Foreign
 from immure.rewrite.placeholder import MINIMUM_ENTROPY, Shape, is_shape, mint
-from immure.rewrite.slot import BodyForm, FieldSlot, HeaderSlot, PathSlot, QuerySlot, Scheme, Slot
+from immure.rewrite.slot import AssertionSlot, BodyForm, FieldSlot, HeaderSlot, PathSlot, QuerySlot, Scheme, Slot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,12 +55,16 @@ class DeclaredEndpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Virtual:
-    """A request that never leaves the machine: the broker answers it. `rule` names the rule that lets the agent ask."""
+    """A request that never leaves the machine: the broker answers it. `rule` names the rule that lets the agent ask.
+
+    `login` is the kind of login that it belongs to, None for all; `path` may name placeholders in braces.
+    """
 
     rule: str
     endpoint: Endpoint
     method: str
     path: str
+    login: LoginKind | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +90,11 @@ class Profile:
             elif declared.switch or (login is not None and declared.login == login.kind):
                 rules.append(Rule(name=declared.rule, layer=self.layer, effect="allow", endpoint=declared.endpoint, binaries=binaries))
         return tuple(rules)
+
+    def virtual_for(self, login: Login | None, placeholders: Mapping[str, str]) -> tuple[Virtual, ...]:
+        """What the broker answers a sandbox with this login, at the paths that it will ask for."""
+        asked = [virtual for virtual in self.virtual if virtual.login is None or (login is not None and virtual.login == login.kind)]
+        return tuple(replace(virtual, path=virtual.path.format_map(placeholders)) for virtual in asked)
 
     def virtual_rule(self, virtual: Virtual, binaries: tuple[Binary, ...]) -> Rule:
         """Who may ask for a virtual endpoint: the agent's own programs. It opens nothing else of its host."""
@@ -159,7 +168,7 @@ def _credential(node: Any) -> DeclaredCredential:
     methods, paths = fields["methods"], fields["paths"]
     return DeclaredCredential(
         name=_text(fields["name"]),
-        login=cast(LoginKind, _one_of(fields["login"], get_args(LoginKind))),
+        login=_login(fields["login"]),
         variable=_text(fields["variable"]),
         shape=_shape(fields["shape"]),
         slots=tuple(_slot(item) for item in _list(fields["slots"])),
@@ -181,6 +190,8 @@ def _shape(node: Any) -> Shape:
 
 def _slot(node: Any) -> Slot:
     match node:
+        case {"header": "authorization", "scheme": "assertion"} if len(node) == 2:
+            return AssertionSlot()
         case {"header": str(header), "scheme": str(scheme)} if len(node) == 2:
             return HeaderSlot(header=header, scheme=cast(Scheme, scheme))
         case {"query": str(parameter)} if len(node) == 1:
@@ -199,20 +210,25 @@ def _endpoint(node: Any) -> DeclaredEndpoint:
     return DeclaredEndpoint(
         rule=_text(fields["rule"]),
         endpoint=Endpoint.parse(_text(fields["endpoint"])),
-        login=None if fields["login"] is None else cast(LoginKind, _one_of(fields["login"], get_args(LoginKind))),
+        login=None if fields["login"] is None else _login(fields["login"]),
         switch="" if fields["switch"] is None else _text(fields["switch"]),
         hint="" if fields["hint"] is None else _text(fields["hint"]),
     )
 
 
 def _virtual(node: Any) -> Virtual:
-    fields = _fields(node, rule=_REQUIRED, endpoint=_REQUIRED, method=_REQUIRED, path=_REQUIRED)
+    fields = _fields(node, rule=_REQUIRED, endpoint=_REQUIRED, method=_REQUIRED, path=_REQUIRED, login=None)
     return Virtual(
         rule=_text(fields["rule"]),
         endpoint=Endpoint.parse(_text(fields["endpoint"])),
         method=_text(fields["method"]),
         path=_text(fields["path"]),
+        login=None if fields["login"] is None else _login(fields["login"]),
     )
+
+
+def _login(node: Any) -> LoginKind:
+    return cast(LoginKind, _one_of(node, get_args(LoginKind)))
 
 
 def _fields(node: Any, **known: Any) -> dict[str, Any]:

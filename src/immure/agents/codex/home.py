@@ -35,12 +35,13 @@ def stage(
     claims: Mapping[str, Any],
     placeholders: Mapping[str, str],
     now: float,
+    agent_token: str | None = None,
     telemetry: bool = False,
 ) -> Home:
     """The files for a login and its placeholders, with the settings of the user's `codex_home`. Raises UsageError.
 
     `secrets` and `placeholders` by credential name, `claims` of the real id_token; `now` in seconds since the epoch. Without
-    placeholders there is no `auth.json`.
+    placeholders there is no `auth.json`. `agent_token` is the JWT for inside, if the login is an agent identity.
     """
     config = config_file.sandbox_config(
         _read(os.path.join(codex_home, config_file.FILE)),
@@ -50,7 +51,8 @@ def stage(
     )
     files = {config_file.FILE: config.content}
     if placeholders:
-        files[login_file.FILE] = login_file.login_file(placeholders, _id_token(secrets, claims, placeholders), now)
+        token = agent_token or _id_token(secrets, claims, placeholders)
+        files[login_file.FILE] = login_file.login_file(placeholders, token, now)
     return Home(files=files, left_out=config.left_out)
 
 
