@@ -407,7 +407,7 @@ def test_a_gate_knows_of_a_task_before_the_agent_does(fake: FakeOpenAI, tmp_path
         theirs.settimeout(10)
         made = Provision(SimpleNamespace(launcher=None), "sb-1", lambda _: None, lambda _: None)  # type: ignore[arg-type]
         made.begin(whole)
-        await made.prepare(whole, request)
+        made.prepare(whole, request)
         gate = GateLine(ours, made.answer, lambda _: None)
         made.serve(gate, theirs.fileno(), [])
         playing = asyncio.create_task(asyncio.to_thread(play_gate, theirs))
