@@ -21,6 +21,7 @@ _VERBS = {
     "detach": "Detach a provider from running sandboxes.",
     "logs": "Show what was allowed and denied.",
     "doctor": "Check whether this host can do what immure needs.",
+    "attack": "Attack a sandbox with hostile programs, and score it.",
     "vault": "Look after the vault, where logins are kept.",
     "trust": "Say which programs are the ones that you know.",
     "stop": "End the broker and every sandbox.",
@@ -56,17 +57,19 @@ def _values(parameters: dict[str, Any]) -> Values:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in parameters.items()}
 
 
-def _merge(outer: Values, inner: Values) -> Values:
-    merged = empty()
+def merged(before: dict[str, Any], after: dict[str, Any]) -> Values:
+    """The options of a launch that stand before the verb and after it. Raises click.UsageError for one that is given twice."""
+    outer, inner = _values(before), _values(after) if after else empty()
+    values = empty()
     for name, first in outer.items():
         second = inner[name]
         if isinstance(first, list) and isinstance(second, list):
-            merged[name] = first + second
+            values[name] = first + second
         elif first is not None and second is not None:
             raise click.UsageError(f"--{name.replace('_', '-')} is given twice")
         else:
-            merged[name] = second if first is None else first
-    return merged
+            values[name] = second if first is None else first
+    return values
 
 
 class Untouched(click.Command):
@@ -84,8 +87,7 @@ def _launch_command(name: str) -> click.Command:
     def launch(context: click.Context, /, command: tuple[str, ...], **parameters: Any) -> None:
         from immure import client
 
-        values = _merge(_values(context.obj), _values(parameters)) if parameters else _values(context.obj)
-        context.exit(client.launch(name, values, list(command)))
+        context.exit(client.launch(name, merged(context.obj, parameters), list(command)))
 
     if name == "codex":
         words = click.argument("command", nargs=-1, metavar="[ARG…]")
