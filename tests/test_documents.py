@@ -1,6 +1,7 @@
 """What the documents say, held to what the program does: links, commands, options, keys, codes, fields, and the tests they name."""
 
 import ast
+import importlib.machinery
 import importlib.util
 import json
 import os
@@ -182,6 +183,15 @@ def test_a_command_with_a_mistake_would_be_found(mistake: str) -> None:
 def test_the_page_of_commands_is_what_the_program_says() -> None:
     printed = subprocess.run([sys.executable, os.path.join(ROOT, "tools/cli-reference")], capture_output=True, text=True, check=True)
     assert read("docs/reference/cli.md") == printed.stdout, "run: .venv/bin/python tools/cli-reference > docs/reference/cli.md"
+
+
+def test_the_table_of_attacks_is_that_of_the_suite() -> None:
+    loader = importlib.machinery.SourceFileLoader("attack_table", os.path.join(ROOT, "tools/attack-table"))
+    specification = importlib.util.spec_from_loader("attack_table", loader)
+    assert specification
+    tool = importlib.util.module_from_spec(specification)
+    loader.exec_module(tool)
+    assert read("THREATS.md") == tool.page(read("THREATS.md")), "run: .venv/bin/python tools/attack-table"
 
 
 def test_make_help_names_every_target_that_is_shown() -> None:

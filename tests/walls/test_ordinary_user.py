@@ -6,147 +6,29 @@ An ordinary user's sandbox runs under the user's own id, so here the walls alone
 import errno
 import json
 import os
-import select
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import Distribution, distribution
 from pathlib import Path
 
 import pytest
-from claims import (
-    FILES,
-    FILES_WITHOUT_CONTROL,
-    KERNEL,
-    NETWORK,
-    NETWORK_WITHOUT_CONTROL,
-    PROTECTED,
-    PROTECTED_BY_THE_MOUNT_TREE,
-    Outcomes,
-    assert_stopped,
-    outcomes_of,
-)
-from far_side import EAR, listeners
-from near_side import PATIENCE, call, children, command_line, line, make_repository
+from far_side import EAR
+from near_side import PATIENCE, call, children, command_line, line
+from ordinary_user import CODEX, OrdinaryUser, ordinary_user
 
-import immure
 from immure import channel
-from immure.testing.household import Household, command
 from immure.testing.openai.scenario import Say, Script, Shell
 from immure.testing.openai.service import FakeOpenAI
 from immure.testing.record import Record
 
-HOSTILE = Path(__file__).parent / "hostile.py"
-CODEX = Path(__file__).parents[2] / "tools" / "codex" / "node_modules" / ".bin" / "codex"
-NOBODY_ELSE = 58211
-"""Between the users of a distribution and those of systemd (systemd.io/UIDS-GIDS)."""
-
-CLAIMS = {**FILES, **FILES_WITHOUT_CONTROL, **NETWORK, **NETWORK_WITHOUT_CONTROL, **KERNEL}
-CLAIMS_OF_A_WORKSPACE = {**PROTECTED, **PROTECTED_BY_THE_MOUNT_TREE}
-
-
-class OrdinaryUser:
-    """Calls `program` as the owner of a household."""
-
-    def __init__(self, home: Household, program: str, uid: int) -> None:
-        self.home = home
-        self.program = program
-        self.uid = uid
-        self.identity = {"user": uid, "group": uid, "extra_groups": ()} if uid != os.getuid() else {}
-
-    def call(self, *words: str, data: bytes = b"", environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[bytes]:
-        return self.call_program([self.program, *words], data=data, environment=environment)
-
-    def call_program(
-        self, words: list[str], data: bytes = b"", environment: dict[str, str] | None = None
-    ) -> subprocess.CompletedProcess[bytes]:
-        return subprocess.run(
-            words,
-            cwd=self.home.workspace,
-            env={**self.home.environment, **(environment or {})},
-            input=data,
-            capture_output=True,
-            timeout=PATIENCE,
-            **self.identity,  # type: ignore[call-overload]
-        )
-
-    def start_program(self, words: list[str], *, pass_fds: list[int], environment: dict[str, str]) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            words,
-            cwd=self.home.workspace,
-            env={**self.home.environment, **environment},
-            pass_fds=pass_fds,
-            **self.identity,  # type: ignore[call-overload]
-        )
-
-
-def needed(name: str, found: dict[str, Distribution]) -> dict[str, Distribution]:
-    """A distribution and all that it requires (a marker that does not hold costs a look at what is not installed)."""
-    try:
-        found[name] = distribution(name)
-    except ImportError:
-        return found
-    for requirement in found[name].requires or ():
-        other = requirement.split(";")[0].split("[")[0].strip().split(" ")[0].rstrip("<>=!~.0123456789,")
-        if other not in found and "extra ==" not in requirement:
-            needed(other, found)
-    return found
-
-
-def install(directory: Path) -> str:
-    """A copy of immure and what it needs, beside the system's interpreter, that everybody can read."""
-    packages = directory / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
-    for one in needed("immure", {}).values():
-        for file in one.files or ():
-            source = Path(str(one.locate_file(file)))
-            if ".." not in file.parts and source.suffix not in (".pyc", ".pth") and source.is_file():
-                (packages / file).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(source, packages / file)
-    shutil.copytree(Path(immure.__file__).parent, packages / "immure", ignore=shutil.ignore_patterns("__pycache__"))
-    (directory / "bin").mkdir()
-    shutil.copy(command(), directory / "bin" / "immure")
-    interpreter = f"/usr/bin/python{sys.version_info[0]}.{sys.version_info[1]}"
-    assert os.path.exists(interpreter), f"{interpreter} is missing: another user cannot use {sys.executable}"
-    (directory / "bin" / "python").symlink_to(interpreter)
-    return str(directory / "bin" / "immure")
-
-
-def give_away(root: str, uid: int) -> None:
-    for directory, _, files in os.walk(root):
-        for path in (directory, *(os.path.join(directory, name) for name in files)):
-            os.lchown(path, uid, uid)
-
 
 @pytest.fixture(scope="module")
 def user(fake: FakeOpenAI) -> Iterator[OrdinaryUser]:
-    with Household(fake, codex=str(CODEX)) as home:
-        if os.getuid() == 0:
-            installed = Path(home.directory) / "installed"
-            installed.mkdir()
-            program, uid = install(installed), NOBODY_ELSE
-            give_away(home.directory, uid)
-        else:
-            program, uid = command(), os.getuid()
-        made = OrdinaryUser(home, program, uid)
-        try:
-            yield made
-        finally:
-            end_broker(made)
-
-
-def end_broker(user: OrdinaryUser) -> None:
-    """Only its own user can: not even root is answered."""
-    broker = user.home.broker()
-    assert broker
-    handle = os.pidfd_open(broker)
-    user.call("stop")
-    ended, _, _ = select.select([handle], [], [], PATIENCE)
-    os.close(handle)
-    assert ended
+    with ordinary_user(fake) as made:
+        yield made
 
 
 def test_it_is_the_users_own_id_outside_and_nobodys_inside(user: OrdinaryUser) -> None:
@@ -159,41 +41,6 @@ def test_it_is_the_users_own_id_outside_and_nobodys_inside(user: OrdinaryUser) -
 def test_streams_signals_and_statuses(user: OrdinaryUser) -> None:
     result = user.call("run", "--", "sh", "-c", "cat; echo err >&2; kill -TERM $$", data=bytes(range(256)))
     assert (result.returncode, result.stdout, result.stderr) == (128 + signal.SIGTERM, bytes(range(256)), b"err\n")
-
-
-@pytest.fixture(scope="module")
-def inside(user: OrdinaryUser, tmp_path_factory: pytest.TempPathFactory) -> Outcomes:
-    home, made = user.home, tmp_path_factory.mktemp("repository")
-    shutil.copy(HOSTILE, home.workspace)
-    secret = Path(home.home) / "secret.txt"
-    secret.write_text("what-nobody-inside-may-read")
-    make_repository(made)  # where git is not asked to trust somebody else's
-    shutil.copytree(made, home.workspace, symlinks=True, dirs_exist_ok=True)
-    give_away(home.directory, user.uid)
-    with listeners(home.home) as found:
-        os.chmod(found.targets["path"], 0o777)  # type: ignore[call-overload]
-        broker = f"{home.immure_home}/run/broker.sock"
-        targets = json.dumps({**found.targets, "secret": str(secret), "pid": os.getpid(), "broker": broker}).encode()
-
-        def attempt(*attempts: str) -> Outcomes:
-            result = user.call("run", "--", "python3", "hostile.py", *attempts, data=targets)
-            assert result.returncode == 0, result.stderr.decode()
-            return outcomes_of(result.stdout)
-
-        outcomes = {**attempt(*CLAIMS), **attempt(*CLAIMS_OF_A_WORKSPACE)}
-        assert found.heard == []
-        control = user.call_program(["python3", "hostile.py", *FILES, *NETWORK], data=targets)
-        worked = {name for name, (has_worked, _) in outcomes_of(control.stdout).items() if has_worked}
-        assert {*FILES, *NETWORK} - worked <= {"signal_a_process_of_the_host", "see_a_process_of_the_host"}, (
-            "the control: outside they work"
-        )
-        assert set(found.heard) == {"tcp", "tcp6", "udp", "udp6", "path", "abstract", "datagram"}
-    return outcomes
-
-
-@pytest.mark.parametrize("attempt", {**CLAIMS, **CLAIMS_OF_A_WORKSPACE})
-def test_the_walls_hold_for_an_ordinary_user_too(attempt: str, inside: Outcomes) -> None:
-    assert_stopped(inside, attempt, {**CLAIMS, **CLAIMS_OF_A_WORKSPACE}[attempt])
 
 
 def test_a_file_that_is_read_cannot_be_written(user: OrdinaryUser) -> None:

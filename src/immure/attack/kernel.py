@@ -99,8 +99,8 @@ def type_into_a_terminal_by_the_high_bits() -> object:
 
 @attack(FILTER, "ENOSYS", control=IF_THE_HOST_ALLOWS)
 def call_as_a_32_bit_program() -> object:
-    """int 0x80 takes the numbers of i386: 20 is getpid there."""
     page = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+    # int 0x80 takes the numbers of i386: 20 is getpid there
     page.write(b"\xb8\x14\x00\x00\x00\xcd\x80\xc3")
     code = ctypes.CFUNCTYPE(ctypes.c_int)(ctypes.addressof(ctypes.c_char.from_buffer(page)))
     answer = code()
@@ -172,7 +172,7 @@ def make_a_program_of_its_owner_by_descriptor() -> object:
 
 @attack(FILTER, DENIED, control=IF_THE_HOST_ALLOWS)
 def make_a_program_of_its_owner_at_creation() -> object:
-    """The mode of open(2); what is written after that takes the bit away again, if the kernel is asked."""
+    # What is written after that takes the bit away again, if the kernel is asked.
     descriptor = os.open("setuid-program", os.O_CREAT | os.O_WRONLY, 0o4755)
     try:
         with open("/bin/true", "rb") as program:

@@ -18,8 +18,16 @@ from immure.attack.system_calls import (
 )
 from immure.attack.workspace import plant
 
+READ_ONLY = "read-only mount of the system"
 LOCKED = "mounts that a nested user namespace cannot undo"
 DENIED = "EACCES EPERM"
+
+
+def make_and_remove(path: str) -> str:
+    """That a file can be made; it is empty, and gone at once."""
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    os.unlink(path)
+    return "made"
 
 
 @attack(LOCKED, DENIED, control="make_a_mount")
@@ -83,15 +91,15 @@ def clone_the_tree_without_its_mounts() -> object:
     return in_mount_namespace(change)
 
 
-@attack(LOCKED, "EROFS", control="make_a_mount")
+@attack(READ_ONLY, "EROFS", control="make_a_mount")
 def write_to_the_system() -> object:
-    return plant("/usr/bin/immure-was-here")
+    return make_and_remove("/usr/bin/immure-was-here")
 
 
 @attack(LOCKED, DENIED, control="make_a_mount")
 def remount_the_system_writable() -> object:
     def change() -> object:
         mount("none", "/usr", None, MS_REMOUNT | MS_BIND)
-        return plant("/usr/bin/immure-was-here")
+        return make_and_remove("/usr/bin/immure-was-here")
 
     return in_mount_namespace(change)

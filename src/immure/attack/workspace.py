@@ -7,6 +7,8 @@ import shutil
 from immure.attack.attack import attack
 from immure.attack.system_calls import AT_FDCWD, RENAME_EXCHANGE, RENAMEAT2, libc, said, syscall
 
+_ROUNDS = 5000
+"""Of a race: each is another chance to write while the name stands for the other."""
 COVER = "cover over the protected path"
 
 
@@ -263,7 +265,7 @@ def change_an_included_configuration() -> object:
 
 @attack(COVER, "EROFS")
 def race_a_link_against_the_hooks() -> object:
-    """One process swaps a directory and a link to the hooks, the other writes through the name that both have."""
+    # One process swaps a directory and a link to the hooks, the other writes through the name that both have.
     os.makedirs("swing", exist_ok=True)
     os.symlink(".git/hooks", "other")
     swapper = os.fork()
@@ -271,7 +273,7 @@ def race_a_link_against_the_hooks() -> object:
         while True:
             libc.syscall(RENAMEAT2, AT_FDCWD, b"swing", AT_FDCWD, b"other", RENAME_EXCHANGE)
     try:
-        for _ in range(20000):
+        for _ in range(_ROUNDS):
             try:
                 plant("swing/pre-rebase")
             except OSError as error:
@@ -282,4 +284,4 @@ def race_a_link_against_the_hooks() -> object:
     finally:
         os.kill(swapper, 9)
         os.waitpid(swapper, 0)
-    raise OSError(errno.EROFS, "20000 times")
+    raise OSError(errno.EROFS, "every time")
