@@ -4,6 +4,9 @@ An attack is stopped only if it failed in the way that is claimed, and could hav
 """
 
 import json
+import os
+import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,7 @@ from far_side import EAR
 from ordinary_user import OrdinaryUser, ordinary_user
 
 from immure.attack import suite
-from immure.testing.household import Household
+from immure.testing.household import Household, command
 from immure.testing.openai.service import FakeOpenAI
 
 USERS = ("owner", "ordinary user")
@@ -97,6 +100,23 @@ def test_what_an_option_opens_is_reached_and_fails_the_suite(household: Househol
 def test_nothing_is_left_of_it(household: Household, reports: dict[str, Report]) -> None:
     assert [path.name for path in Path(household.home).glob(".immure-attack*")] == []
     assert list(Path(household.workspace).iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_leaves_nothing_either(number: signal.Signals, household: Household) -> None:
+    terminal, theirs = os.openpty()
+    with subprocess.Popen(
+        [command(), "attack"], cwd=household.workspace, env=household.environment, stdin=theirs, stdout=theirs, stderr=theirs
+    ) as program:
+        os.close(theirs)
+        said = b""
+        while b"\r9 of" not in said:
+            said += os.read(terminal, 1024)
+        program.send_signal(number)
+        assert program.wait(PATIENCE) == 130
+    os.close(terminal)
+    assert [path.name for path in Path(household.home).glob(".immure-attack*")] == []
+    assert household.run("list", "--json").stdout == "[]\n"
 
 
 @pytest.mark.parametrize(

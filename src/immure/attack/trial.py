@@ -12,6 +12,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -121,7 +122,10 @@ def _outside(decoy: Decoy) -> dict[str, Outcome]:
 
 @contextmanager
 def _told(command: list[str], directory: str, data: bytes) -> Iterator[subprocess.Popen[bytes]]:
-    with subprocess.Popen(command, cwd=directory, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as program:
+    with (
+        tempfile.TemporaryFile() as said,  # not your terminal, which would be relayed
+        subprocess.Popen(command, cwd=directory, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said) as program,
+    ):
         try:
             assert program.stdin is not None
             try:
@@ -131,7 +135,10 @@ def _told(command: list[str], directory: str, data: bytes) -> Iterator[subproces
                 pass  # it says on standard error why it does not read
             yield program
         finally:
-            program.kill()
+            program.terminate()  # and wait: what is being attacked goes away next
+            program.wait()
+            said.seek(0)
+            sys.stderr.write(said.read().decode(errors="replace"))
 
 
 def _answers(program: subprocess.Popen[bytes]) -> Iterator[tuple[str, Outcome]]:

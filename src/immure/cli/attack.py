@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 from collections import Counter
 from dataclasses import asdict
@@ -32,6 +33,8 @@ Exit status 1 if anything was not stopped.
 @click.pass_context
 def command(context: click.Context, /, as_json: bool, **parameters: Any) -> None:
     options = _arguments(merged(context.obj, parameters))
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)  # the decoys are to be removed
     home = os.path.realpath(os.path.expanduser("~"))
     shows_progress = not as_json and sys.stderr.isatty()
 
