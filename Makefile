@@ -31,6 +31,7 @@ bench: setup $(PEERS)/.ready  ## Measure against peers; see bench/README.md
 	$(BIN)/python bench/connect.py
 	$(BIN)/python bench/gate.py --mitmdump $(PEERS)/bin/mitmdump
 	$(BIN)/python bench/restore.py
+	$(BIN)/python bench/refresh.py
 
 $(PEERS)/.ready: requirements/bench.txt
 	@tools/setup python "$(PYTHON)" $(PEERS)

@@ -96,7 +96,8 @@ def ask(target: dict[str, Any]) -> dict[str, Any]:
     request = "".join(
         f"{line}\r\n"
         for line in (
-            *("GET /v1/models?after=%016d HTTP/1.1", f"Host: {target['authority']}", f"Authorization: Bearer {target['token']}"),
+            *("GET /v1/models?after=%016d HTTP/1.1", f"Host: {target['authority']}"),
+            *([f"Authorization: Bearer {target['token']}"] if target["token"] else []),
             *("User-Agent: bench/1.0 (Linux; x86_64)", "Accept: application/json", "X-Session: 01234567-89ab-cdef", ""),
         )
     ).encode()

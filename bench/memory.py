@@ -1,4 +1,4 @@
-"""What one sandbox keeps in memory at rest, and how soon a gate accepts after it was forked.
+"""What one sandbox keeps in memory at rest, how soon a gate accepts after it was forked, and what a leaf certificate takes.
 
     python bench/memory.py [--forks N]
 
@@ -18,6 +18,7 @@ from rounds import quartiles
 
 from immure import channel, interpreter
 from immure.gate.brief import Brief
+from immure.gate.certificate import Authority
 
 IMMURE = f"{os.path.dirname(sys.executable)}/immure"
 
@@ -120,6 +121,18 @@ def _one(nursery: socket.socket) -> float:
     return elapsed
 
 
+def until_minted(leaves: int) -> None:
+    """A leaf certificate for a name that was not asked for before."""
+    authority = Authority("bench")
+    times = []
+    for number in range(leaves):
+        begin = time.perf_counter()
+        authority.leaf(f"host{number}.example.com")
+        times.append((time.perf_counter() - begin) * 1000)
+    low, middle, high = quartiles(times)
+    print(f"  {'leaf certificate':24} {middle:6.1f} ms [{low:.1f} … {high:.1f}]   goal: within 5; worst {max(times):.1f}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--forks", type=int, default=15)
@@ -127,6 +140,7 @@ def main() -> None:
     print("At rest with one sandbox")
     at_rest()
     until_accepting(arguments.forks)
+    until_minted(100)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 from host_codex import HostCodex
@@ -50,6 +51,21 @@ def test_the_hosts_codex_and_a_sandbox_renew_one_login_in_turn(fake: FakeOpenAI,
         assert (again.returncode, again.stdout) == (0, "Inside again.\n")
         assert len(grants(fake)) == 2 * turn + 2
     assert len(set(grants(fake))) == 4, "each refresh token was used once"
+
+
+@pytest.mark.parametrize("count", [2, 10])
+def test_sandboxes_that_find_the_token_expired_in_the_same_second_cost_one_renewal(count: int, fake: FakeOpenAI, home: Household) -> None:
+    assert home.run("codex", "--version").returncode == 0, "whose login is in the vault, and good until told otherwise"
+    fake.account.expire()
+    fake.script = Script(*[Say("Hello.")] * count)
+    with ExitStack() as stack:
+        programs = [stack.enter_context(home.started(*EXEC, "go on")) for _ in range(count)]
+        for program in programs:
+            output, talk = program.communicate(timeout=90)
+            assert (program.returncode, output) == (0, b"Hello.\n"), talk
+    assert len(grants(fake)) == 1
+    (refused,) = {one.bearer for one in fake.record.all(host="chatgpt.com")} - {fake.account.access_token}
+    assert fake.account.describe(refused).startswith("access token")
 
 
 def test_a_renewal_outside_while_a_sandbox_runs_is_taken_over(fake: FakeOpenAI, home: Household, host: HostCodex) -> None:

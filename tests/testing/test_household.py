@@ -32,6 +32,18 @@ def test_a_household_has_a_login_settings_and_a_workspace_and_leaves_nothing(tmp
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("place", ["workspace/notes", "home/.immure/state/trail"])
+def test_a_token_that_was_left_behind_is_told_at_the_end(place: str, tmp_path: Path) -> None:
+    with FakeOpenAI() as fake:
+        house = Household(fake, below=str(tmp_path))
+        path = Path(house.directory) / place
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"half of {fake.account.access_token[:24]}")
+        with pytest.raises(AssertionError, match=f"characters of access token 1 in .*{place}"):
+            house.close()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_household_may_be_signed_in_by_key(tmp_path: Path) -> None:
     with FakeOpenAI() as fake, Household(fake, api_key=True, below=str(tmp_path)) as house:
         assert json.loads((Path(house.codex_home) / "auth.json").read_text()) == {

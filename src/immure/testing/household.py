@@ -18,7 +18,9 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
+from immure.testing.leak import Needles
 from immure.testing.openai.service import FakeOpenAI, lay_out
+from immure.testing.survey import Survey
 
 _ENDING = 10.0
 """Seconds that a broker may take to end its sandboxes and itself after it was told to."""
@@ -27,10 +29,13 @@ _ENDING = 10.0
 class Household:
     """`codex` is the Codex CLI to find on PATH, or None; `api_key` signs in by key instead of by ChatGPT account.
 
+    Its end is the last test of every test: no file but Codex's own may hold a token of the stand-in then.
+
     Below `/var/tmp`, because Codex runs no tool for a home below the temporary directory (seen with 0.169.0).
     """
 
     def __init__(self, fake: FakeOpenAI, *, codex: str | None = None, api_key: bool = False, below: str = "/var/tmp") -> None:
+        self._fake = fake
         self.directory = tempfile.mkdtemp(prefix="immure-household-", dir=below)
         self.home = self._make("home")
         self.immure_home = self._make("home/.immure")
@@ -57,11 +62,17 @@ class Household:
         self.close()
 
     def close(self) -> None:
-        """End the broker, if one runs, and with it every sandbox; remove all files."""
+        """End the broker, if one runs, and with it every sandbox; remove all files.
+
+        Raises AssertionError if one of them holds a token: vault, trail and logs, what agents have kept, and the workspace.
+        """
+        survey = Survey(needles=Needles(self._fake.account.secrets()))
         try:
             self._end_broker()
+            survey.tree(self.directory, skip=[self.codex_home])
         finally:
             shutil.rmtree(self.directory)
+        assert not survey.leaks, f"left behind: {', '.join(map(str, survey.leaks))}"
 
     @contextmanager
     def started(self, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
