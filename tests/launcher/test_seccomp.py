@@ -20,10 +20,10 @@ def refused(number: int) -> int:
     return 0x00050000 | number
 
 
-def verdict(number: int, *arguments: int, arch: int = X86_64) -> int:
-    """What the program returns for a system call (linux/filter.h; only the five instructions that it uses)."""
+def verdict(number: int, *arguments: int, arch: int = X86_64, program: bytes | None = None) -> int:
+    """What a program returns for a system call (linux/filter.h; only the five instructions that it uses)."""
     data = struct.pack("=IIQ6Q", number, arch, 0, *(*arguments, *[0] * (6 - len(arguments))))
-    code = list(struct.iter_unpack("=HBBI", seccomp.program()))
+    code = list(struct.iter_unpack("=HBBI", program or seccomp.program()))
     accumulator, position = 0, 0
     while True:
         operation, if_true, if_false, value = code[position]
@@ -160,3 +160,18 @@ def test_the_kernel_accepts_the_program_and_reports_a_connect() -> None:
     ours.close()
     theirs.close()
     assert os.waitstatus_to_exitcode(status) == errno.EAFNOSUPPORT
+
+
+@pytest.mark.parametrize("call", seccomp.WITHOUT_NETWORK)
+def test_without_a_network_nothing_is_connected_to(call: str) -> None:
+    assert verdict(seccomp.WITHOUT_NETWORK[call], program=seccomp.without_network()) == refused(errno.EPERM)
+
+
+@pytest.mark.parametrize("call", [41, 53])
+def test_without_a_network_there_are_pairs_of_sockets_and_no_others(call: int) -> None:
+    program = seccomp.without_network()
+    assert verdict(call, socket.AF_UNIX, program=program) == ALLOW
+    for family in (socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK, socket.AF_PACKET):
+        assert verdict(call, family, program=program) == refused(errno.EPERM)
+    assert verdict(0, program=program) == ALLOW
+    assert verdict(42, arch=I386, program=program) == refused(errno.ENOSYS)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from far_side import EAR, OTHER_EAR
+from ordinary_user import OrdinaryUser, ordinary_user
 
 from immure.testing.household import Household
 from immure.testing.openai.service import FakeOpenAI
@@ -22,6 +23,12 @@ def fake() -> Iterator[FakeOpenAI]:
 @pytest.fixture(scope="module")
 def household(fake: FakeOpenAI) -> Iterator[Household]:
     with Household(fake) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def user(fake: FakeOpenAI) -> Iterator[OrdinaryUser]:
+    with ordinary_user(fake) as made:
         yield made
 
 

@@ -14,21 +14,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
 from far_side import EAR
 from near_side import PATIENCE, call, children, command_line, line
-from ordinary_user import CODEX, OrdinaryUser, ordinary_user
+from ordinary_user import CODEX, OrdinaryUser
 
 from immure import channel
 from immure.testing.openai.scenario import Say, Script, Shell
 from immure.testing.openai.service import FakeOpenAI
 from immure.testing.record import Record
-
-
-@pytest.fixture(scope="module")
-def user(fake: FakeOpenAI) -> Iterator[OrdinaryUser]:
-    with ordinary_user(fake) as made:
-        yield made
 
 
 def test_it_is_the_users_own_id_outside_and_nobodys_inside(user: OrdinaryUser) -> None:

@@ -28,6 +28,9 @@ from immure.sandbox.spec import Spec
 from immure.sandbox.system import System
 from immure.sandbox.workspace import Protection, StandIn
 
+LAUNCHES = ("run", "codex", "sandbox")
+"""The verbs of a launch."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
@@ -90,28 +93,13 @@ def make(request: Request, directory: str, paths: Paths, logins: Callable[[Setti
     root = workspace.real_directory(os.path.join(request.directory, options["workspace"] or "."), "the workspace")
     shown = _shown(options, request.directory, root)
     for mount in shown:
-        workspace.check_mount(mount.source, _hidden(paths, request.environment))
+        workspace.check_mount(mount.source, outside(paths, request.environment))
     protection = _protection(root, shown, (*settings.unprotect, *options["unprotect"]))
     secret = hidden.find([mount.source for mount in shown], (*settings.hide, *options["hide"]))
-    limits = _limits(options).over(settings.limits)
-    rules = tuple(_allowed(options["allow"]))
-    if options["policy"]:
-        rules += load_policy(os.path.join(request.directory, options["policy"]), identify)
-    variables = _variables(options["env"], request.environment)
-
-    around = Surroundings(
-        environment=request.environment,
-        workspace=root,
-        paths=paths,
-        settings=settings,
-        trust=Trust(paths.trust),
-        logins=lambda say: logins(settings, say),
-        say=say,
-        sandbox=os.path.basename(directory),
-        doing=request.doing,
-        given=request.given,
-    )
-    rules = programs.trusted_rules(rules, around.trust, time.time(), say)
+    limits = limits_of(options).over(settings.limits)
+    variables = variables_of(options["env"], request.environment)
+    around = surroundings(request, root, directory, paths, settings, logins, say)
+    rules = rules_of(request, around)
     agent_home = home(directory)
     providers = dict.fromkeys([*options["provider"], *(["codex"] if request.verb == "codex" else [])])
     attachments = tuple(attach(name, around) for name in providers)
@@ -149,6 +137,38 @@ def make(request: Request, directory: str, paths: Paths, logins: Callable[[Setti
     )
 
 
+def surroundings(
+    request: Request,
+    root: str,
+    directory: str,
+    paths: Paths,
+    settings: Settings,
+    logins: Callable[[Settings, Say], Logins],
+    say: Say,
+) -> Surroundings:
+    """Where providers are attached to a sandbox that works in `root` and has `directory` on the host."""
+    return Surroundings(
+        environment=request.environment,
+        workspace=root,
+        paths=paths,
+        settings=settings,
+        trust=Trust(paths.trust),
+        logins=lambda say: logins(settings, say),
+        say=say,
+        sandbox=os.path.basename(directory),
+        doing=request.doing,
+        given=request.given,
+    )
+
+
+def rules_of(request: Request, around: Surroundings) -> tuple[Rule, ...]:
+    """The user's own rules: of the command line and of a policy file. Raises ImmureError."""
+    rules = tuple(_allowed(request.options["allow"]))
+    if request.options["policy"]:
+        rules += load_policy(os.path.join(request.directory, request.options["policy"]), identify)
+    return programs.trusted_rules(rules, around.trust, time.time(), around.say)
+
+
 def identify(path: str) -> Binary:
     """The program file that a path of a rule names. Raises OSError."""
     real = os.path.realpath(path)
@@ -181,7 +201,7 @@ def _protection(root: str, shown: Iterable[Mount], lifted: tuple[str, ...]) -> P
     )
 
 
-def _limits(options: Mapping[str, Any]) -> Limits:
+def limits_of(options: Mapping[str, Any]) -> Limits:
     given = {}
     for name in NAMES:
         if options[name] is not None:
@@ -193,7 +213,7 @@ def _limits(options: Mapping[str, Any]) -> Limits:
     return Limits(**given)
 
 
-def _variables(settings: Iterable[str], caller: Mapping[str, str]) -> dict[str, str]:
+def variables_of(settings: Iterable[str], caller: Mapping[str, str]) -> dict[str, str]:
     made = {}
     for text in settings:
         name, given, value = text.partition("=")
@@ -217,7 +237,7 @@ def _shown(options: Mapping[str, Any], directory: str, root: str) -> tuple[Mount
     return tuple(mounts)
 
 
-def _hidden(paths: Paths, caller: Mapping[str, str]) -> tuple[str, ...]:
+def outside(paths: Paths, caller: Mapping[str, str]) -> tuple[str, ...]:
     """What no sandbox may be shown: our own directories, and the login of the user's own Codex."""
     return paths.config, paths.state, paths.runtime, codex_home_of(caller) + "/auth.json"
 

@@ -10,7 +10,7 @@ from immure import channel
 from immure.broker import control
 from immure.broker.house import House
 from immure.broker.line import Line, close_all
-from immure.broker.plan import Request
+from immure.broker.plan import LAUNCHES, Request
 from immure.broker.session import Ended, Session
 from immure.errors import EXIT_LAUNCH, HostError, ImmureError, UsageError
 from immure.paths import Paths
@@ -140,7 +140,7 @@ class Visit:
             text = f"error: a broker of version {__version__} still has sandboxes, this is version {message['version']} [broker.version]\n"
             self._line.send_word(f"say {text}hint: end them first, or all at once: immure stop\n")
             return f"exit {EXIT_LAUNCH}"
-        if message["do"] not in ("run", "codex"):
+        if message["do"] not in LAUNCHES:
             return await control.serve(self._house, message, self._line)
         given = iter(descriptors)
         streams = [next(given) if is_given else None for is_given in message["streams"]]

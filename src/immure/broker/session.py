@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from immure.broker import permitted_plan
 from immure.broker import plan as planning
 from immure.broker.gate_line import GateLine
 from immure.broker.house import House
@@ -108,7 +109,7 @@ class Session:
         assert self._prepared is not None
         return {
             "id": self.identifier,
-            "command": self._request.verb if self._request.verb == "codex" else f"run {self._request.command[0]}",
+            "command": self._request.verb if self._request.verb == "codex" else f"{self._request.verb} {self._request.command[0]}",
             "workspace": self._workspace,
             "since": self._started,
             "providers": self.provision.attachments.states,
@@ -122,9 +123,10 @@ class Session:
 
     async def _plan(self) -> Plan:
         """Make the plan: renewing a login may take long, and nobody should have to wait."""
+        make = permitted_plan.make if self._request.verb == permitted_plan.VERB else planning.make
         return await self._unless_ended(
             asyncio.get_running_loop().run_in_executor(
-                None, planning.make, self._request, self._directory, self._house.paths, self._house.logins, self._say
+                None, make, self._request, self._directory, self._house.paths, self._house.logins, self._say
             )
         )
 

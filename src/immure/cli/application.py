@@ -14,6 +14,7 @@ from immure.version import __version__
 _VERBS = {
     "run": "Run a command inside walls.",
     "codex": "Run Codex inside walls, with your login left outside.",
+    "sandbox": "Run a command in walls as a permission profile of Codex describes them.",
     "login": "Sign in, or show the logins that there are.",
     "logout": "Sign out, and remove the login from the vault.",
     "list": "Show the sandboxes that run.",

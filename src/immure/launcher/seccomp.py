@@ -114,6 +114,28 @@ PR_SET_MM = 35
 """The prctl by which root of a namespace of its own, as any process inside may be, can name another file as its program
 (PR_SET_MM_EXE_FILE). Checkpoint and restore needs it and nobody else; /proc/PID/exe is what a rule goes by. `int`: the low 32 bits."""
 
+WITHOUT_NETWORK = {
+    "connect": 42,
+    "accept": 43,
+    "sendto": 44,
+    "shutdown": 48,
+    "bind": 49,
+    "listen": 50,
+    "getsockname": 51,
+    "getpeername": 52,
+    "setsockopt": 54,
+    "getsockopt": 55,
+    "ptrace": 101,
+    "accept4": 288,
+    "recvmmsg": 299,
+    "sendmmsg": 307,
+    "process_vm_readv": 310,
+    "process_vm_writev": 311,
+}
+"""System calls that a command without a network is refused with EPERM, by number: those that Codex refuses it. What is left are socket
+pairs, which lead nowhere else; a socket of a path cannot be connected to, wherever it lies."""
+_SYS_SOCKETPAIR = 53
+
 
 def _statement(code: int, value: int) -> bytes:
     return struct.pack("=HBBI", code, 0, 0, value)
@@ -145,15 +167,21 @@ def _on_call(number: int, *steps: bytes) -> bytes:
     return _jump(_JUMP_EQUAL, number, 0, len(done) // _INSTRUCTION) + done
 
 
+_ON_OUR_CALLS = (
+    _statement(_LOAD, _ARCH),
+    _jump(_JUMP_EQUAL, _AUDIT_ARCH_X86_64, 1, 0),
+    _refuse(errno.ENOSYS),
+    _statement(_LOAD, _NUMBER),
+    _jump(_JUMP_GREATER_EQUAL, _X32_BIT, 0, 1),
+    _refuse(errno.ENOSYS),
+)
+"""How every filter begins: other numberings of the system calls are none of ours."""
+
+
 def program() -> bytes:
     """The filter as an array of `struct sock_filter` (8 bytes each)."""
     code = [
-        _statement(_LOAD, _ARCH),
-        _jump(_JUMP_EQUAL, _AUDIT_ARCH_X86_64, 1, 0),
-        _refuse(errno.ENOSYS),
-        _statement(_LOAD, _NUMBER),
-        _jump(_JUMP_GREATER_EQUAL, _X32_BIT, 0, 1),
-        _refuse(errno.ENOSYS),
+        *_ON_OUR_CALLS,
         _jump(_JUMP_EQUAL, _SYS_CONNECT, 0, 1),
         _statement(_RETURN, _NOTIFY),
     ]
@@ -179,6 +207,13 @@ def program() -> bytes:
     code.append(_on_call(_SYS_PRCTL, _when(0, [PR_SET_MM], _refuse(errno.EPERM))))
     code.append(_statement(_RETURN, _ALLOW))
     return b"".join(code)
+
+
+def without_network() -> bytes:
+    """The filter that a command without a network wears above it."""
+    code = [*_ON_OUR_CALLS, *(_jump(_JUMP_EQUAL, number, 0, 1) + _refuse(errno.EPERM) for number in WITHOUT_NETWORK.values())]
+    code += [_on_call(number, _unless(0, [socket.AF_UNIX], _refuse(errno.EPERM))) for number in (_SYS_SOCKET, _SYS_SOCKETPAIR)]
+    return b"".join([*code, _statement(_RETURN, _ALLOW)])
 
 
 def install() -> int:

@@ -1,8 +1,9 @@
 """A sandbox as a value, and its translation into bubblewrap options. [pure]
 
 Rules: what is not named here is absent inside. Nothing of the host is writable but what a `Mount` says. Later mounts cover earlier
-ones, so the order is: system, private directories, made files, the user's directories, of these what is deeper after what it lies in,
-and at last what is hidden. Protected paths come with the directory that they lie in: they are mounted before (launcher/covers.py).
+ones, so the order is: the base, private directories, system, made files, the user's directories and what is emptied, of these what is
+deeper after what it lies in, and at last what is hidden. Protected paths come with the directory that they lie in: they are mounted
+before (launcher/covers.py).
 """
 
 import posixpath
@@ -40,14 +41,25 @@ class Mount:
         return cls(source=path, target=path, writable=writable)
 
 
+@dataclass(frozen=True, slots=True)
+class _Empty:
+    target: str
+
+
+def _depth(entry: Mount | _Empty) -> int:
+    return entry.target.count("/")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spec:
     """All that bubblewrap is told.
 
-    `system` are read-only mounts of the operating system, `links` symbolic links (target, path), `files` read-only files by path:
-    those of /etc are all that it holds, the others cover what is mounted there. `mounts` are the user's directories, `protected`
-    mounts that lie within one of these, which are made first and come along with it; `hidden` are files, `closed` directories within
-    them that cannot be read. `terminal`: whether there is one among the standard streams, `is_typed`: whether stdin is it.
+    `base` is shown before all else; `system` are read-only mounts of the operating system, `links` symbolic links (target, path),
+    `files` read-only files by path: those of /etc are all that it holds, the others cover what is mounted there. `mounts` are the user's
+    directories, `protected` mounts that lie within one of these, which are made first and come along with it; `hidden` are files,
+    `closed` directories within them that cannot be read. Of `emptied` directories only those of `mounts` that lie in them are seen, and
+    `sealed` are directories in memory that cannot be written. `program` is a seccomp program that the command wears above our own.
+    `terminal`: whether there is one among the standard streams, `is_typed`: whether stdin is it.
     """
 
     command: tuple[str, ...]
@@ -55,6 +67,7 @@ class Spec:
     directory: str
     terminal: bool
     is_typed: bool = True
+    base: tuple[Mount, ...] = ()
     system: tuple[Mount, ...] = ()
     links: tuple[tuple[str, str], ...] = ()
     files: Mapping[str, bytes] = field(default_factory=dict)
@@ -62,11 +75,14 @@ class Spec:
     protected: tuple[Mount, ...] = ()
     hidden: tuple[str, ...] = ()
     closed: tuple[str, ...] = ()
+    emptied: tuple[str, ...] = ()
+    sealed: tuple[str, ...] = ()
+    program: bytes = b""
 
     @property
     def shown(self) -> tuple[Mount, ...]:
         """The mounts of the user's directories in the order in which they are made."""
-        return tuple(sorted(self.mounts, key=lambda mount: mount.target.count("/")))
+        return tuple(sorted(self.mounts, key=_depth))
 
     def covers(self, staged: Callable[[int], str] | None = None) -> list[tuple[str, bool]]:
         """What is mounted over itself before bubblewrap runs, parents first, and whether it stays writable."""
@@ -77,7 +93,7 @@ class Spec:
         for target, path in self.links:
             if inside == path or inside.startswith(path + "/"):
                 inside = posixpath.normpath(posixpath.join(posixpath.dirname(path), target) + inside[len(path) :])
-        for mount in (*reversed(self.shown), *reversed(self.system)):
+        for mount in (*reversed(self.shown), *reversed(self.system), *reversed(self.base)):
             if inside == mount.target or inside.startswith(mount.target + "/"):
                 return mount.source + inside[len(mount.target) :]
         return None
@@ -93,6 +109,8 @@ def bubblewrap(spec: Spec, staged: Callable[[int], str] | None = None) -> tuple[
     options += ["--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try", "--hostname", HOSTNAME, "--die-with-parent"]
     if not spec.terminal:
         options += ["--new-session"]
+    for mount in spec.base:
+        options += ["--bind" if mount.writable else "--ro-bind", mount.source, mount.target]
     options += ["--proc", "/proc", "--dev", "/dev"]
     for path, mode in _PRIVATE:
         options += ["--perms", mode, "--tmpfs", path]
@@ -104,12 +122,21 @@ def bubblewrap(spec: Spec, staged: Callable[[int], str] | None = None) -> tuple[
         # A mount costs bubblewrap a reading of the whole mount table, a file next to nothing.
         options += ["--perms", "0444", "--file" if posixpath.dirname(path) == _ETC else "--ro-bind-data", index, path]
     options += ["--remount-ro", _ETC]
-    for mount in spec.shown:
-        options += ["--bind" if mount.writable else "--ro-bind", _found(spec, mount.source, staged), mount.target]
+    entries: list[Mount | _Empty] = [*spec.mounts, *map(_Empty, spec.emptied)]
+    for entry in sorted(entries, key=_depth):
+        if isinstance(entry, Mount):
+            options += ["--bind" if entry.writable else "--ro-bind", _found(spec, entry.source, staged), entry.target]
+        else:
+            options += ["--perms", "0111", "--tmpfs", entry.target]
     for path in spec.hidden:
         options += ["--ro-bind", "/dev/null", path]  # no device there, since --ro-bind mounts with nodev: it is empty, and open(2) fails
     for path in spec.closed:
         options += ["--perms", "0000", "--tmpfs", path, "--remount-ro", path]
+    for path in (*spec.emptied, *spec.sealed):
+        options += ["--remount-ro", path]
+    if spec.program:
+        options += ["--seccomp", len(data)]
+        data.append(spec.program)
     options += ["--chdir", spec.directory]
     for name, value in spec.environment.items():
         options += ["--setenv", name, value]
