@@ -26,6 +26,7 @@ lint: setup  ## Style, types, and the order of the rooms
 
 bench: setup $(PEERS)/.ready  ## Measure against peers; see bench/README.md
 	$(BIN)/python bench/wall.py
+	$(BIN)/python bench/files.py
 	$(BIN)/python bench/memory.py
 	$(BIN)/python bench/many.py
 	$(BIN)/python bench/connect.py

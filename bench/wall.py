@@ -36,7 +36,7 @@ class WallOnly:
         self._null = os.open(os.devnull, os.O_RDWR)
 
     def run(self) -> None:
-        channel.send(self._channel, {"do": "prepare", "id": "x"})
+        channel.send(self._channel, {"do": "prepare", "id": "x", "watched": False})
         message, sockets = channel.receive(self._channel) or ({}, [])
         assert message.get("did") == "prepared", message
         data = [channel.memory_file("file", content) for content in self._data]

@@ -17,7 +17,7 @@ import pytest
 
 import immure.errors
 from immure.agents.codex.home import environment as codex_environment
-from immure.audit.event import LoginActivity, finding_event, http_event, login_event, network_event
+from immure.audit.event import LoginActivity, file_event, finding_event, http_event, login_event, network_event
 from immure.cli.application import immure as command_line
 from immure.config.policy_file import read_policy
 from immure.config.settings import load_settings
@@ -387,6 +387,14 @@ EVENTS = [
         reason="credential 'codex.access_token' was not sent to attacker.example.com: it is not for attacker.example.com, port 443",
     ),
     login_event(**EVENT, login="codex /home/you/.codex", activity="refreshed", host="auth.openai.com", reason="unauthorized_recovery"),
+    file_event(
+        **EVENT,
+        program="/usr/bin/bash",
+        pid=4711,
+        operation="write",
+        path="/home/you/project/.git/config",
+        reason="it is read-only inside",
+    ),
 ]
 
 

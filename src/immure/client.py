@@ -154,7 +154,7 @@ def _become_broker(report: int, lock: int, log: str) -> None:
 # ---------------------------------------------------------------- a launch
 
 
-def launch(verb: str, options: "dict[str, str | list[str] | None]", command: "list[str]") -> int:
+def launch(verb: str, options: "dict[str, str | list[str] | bool | None]", command: "list[str]") -> int:
     """Run `command` walled in, as `verb` (run or codex) says; returns the exit status. Everything for people goes to stderr."""
     _fill_streams()
     environment = _environment()

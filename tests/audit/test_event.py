@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from immure.audit.event import finding_event, http_event, login_event, network_event
+from immure.audit.event import file_event, finding_event, http_event, login_event, network_event
 from immure.model import Allow, Binary, Caller, Deny, Process
 
 CURL = Caller(Binary("/usr/bin/curl", 1, 11), 42)
@@ -251,3 +251,10 @@ def test_a_line_costs_less_than_the_json_encoder() -> None:
         return min(rounds)
 
     assert fastest(lambda: http_event(**REQUEST)) < fastest(lambda: json.dumps(event))
+
+
+@given(st.text(), st.text(), st.text())
+def test_a_refused_file_is_one_line_whatever_is_in_it(program: str, path: str, reason: str) -> None:
+    event = parsed(file_event(time=1, sandbox="s-1", program=program, pid=7, operation="make", path=path, reason=reason))
+    assert (event["class_uid"], event["type_uid"], event["action_id"], event["status_detail"]) == (1001, 100_101, 2, reason)
+    assert (event["actor"]["process"]["file"]["path"], event["file"]["path"]) == (program, path)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from immure.audit.event import finding_event, http_event, login_event, network_event
+from immure.audit.event import file_event, finding_event, http_event, login_event, network_event
 from immure.audit.render import neutral, render
 from immure.model import Allow, Binary, Caller, Decision, Deny
 
@@ -72,6 +72,10 @@ LINES = [
     (
         login_event(time=TIME, login="codex", activity="refresh-failed", host="auth.openai.com", reason="reused"),
         '15:01:04 LOGIN codex  refresh-failed  auth.openai.com:443  "reused"',
+    ),
+    (
+        file_event(time=TIME, sandbox="s", program="/usr/bin/sh", pid=1, operation="make", path="/etc/\x1b[2J", reason="it is read-only"),
+        '15:01:04 DENY  sh  make /etc/\\x1b[2J  "it is read-only"',
     ),
     (connection(Deny("r", "l", "why\r\x1b]0;x\x07")), '15:01:04 DENY  curl  attacker.example.com:443  r  "why\\r\\x1b]0;x\\x07"'),
     # The program's name and the path are the agent's: an escape sequence, a line feed, a mark that reverses what follows.

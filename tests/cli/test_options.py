@@ -25,6 +25,7 @@ WORDS = st.lists(
             "--pids",
             "--file-size",
             "--provider",
+            "--log-denials",
             "a.example",
             "A=1",
             "exec",
@@ -44,6 +45,7 @@ TABLE = [
     (["codex", "--", "exec"], "codex", {}, ["--", "exec"]),
     (["--allow", "a", "codex", "exec", "-m", "x"], "codex", {"allow": ["a"]}, ["exec", "-m", "x"]),
     (["--allow", "a", "run", "--allow", "b", "-w", "d", "--", "true"], "run", {"allow": ["a", "b"], "workspace": "d"}, ["true"]),
+    (["--log-denials", "run", "--log-denials", "--", "true"], "run", {"log_denials": True}, ["true"]),
     (["run", "--env", "--", "true"], "run", {"env": ["--"]}, ["true"]),
 ]
 

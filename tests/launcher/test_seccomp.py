@@ -175,3 +175,27 @@ def test_without_a_network_there_are_pairs_of_sockets_and_no_others(call: int) -
         assert verdict(call, family, program=program) == refused(errno.EPERM)
     assert verdict(0, program=program) == ALLOW
     assert verdict(42, arch=I386, program=program) == refused(errno.ENOSYS)
+
+
+@pytest.mark.parametrize(
+    ("number", "arguments", "reported"),
+    [
+        *((number, (), True) for number in seccomp.CHANGES.values()),
+        (2, (0, os.O_WRONLY), True),
+        (257, (0, 0, os.O_RDWR | os.O_CLOEXEC), True),
+        (257, (0, 0, os.O_RDONLY | os.O_CREAT), True),
+        (257, (0, 0, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY), False),
+        (2, (0, os.O_RDONLY), False),
+        (0, (), False),
+        (42, (), True),
+    ],
+)
+def test_a_watched_sandbox_reports_what_would_change_files(number: int, arguments: tuple[int, ...], reported: bool) -> None:
+    assert (verdict(number, *arguments, program=seccomp.program(watched=True)) == NOTIFY) == reported
+    assert (verdict(number, *arguments) == NOTIFY) == (number == 42)
+
+
+@given(st.sampled_from([row[1] for row in TABLE]), st.tuples(*[st.integers(0, 2**64 - 1)] * 3))
+def test_a_watched_sandbox_is_refused_what_any_other_is(number: int, arguments: tuple[int, ...]) -> None:
+    plain, watched = verdict(number, *arguments), verdict(number, *arguments, program=seccomp.program(watched=True))
+    assert plain in (watched, ALLOW)

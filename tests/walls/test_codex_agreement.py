@@ -270,7 +270,7 @@ def peers_of(user: OrdinaryUser) -> Iterator[Peers]:
         shutil.copy(NATIVE, peer / "codex")
         (Path(user.home.directory) / "codex-home").mkdir()
         SHARED.write_text("")
-        stack.callback(SHARED.unlink)
+        stack.callback(SHARED.unlink, missing_ok=True)
         server = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         yield Peers(user=user, port=server.getsockname()[1])
 

@@ -129,7 +129,7 @@ def test_a_connection_into_a_sandbox_is_made_with_a_socket_of_its_network(user: 
     with launcher, ours, theirs:
         theirs.close()
         ours.settimeout(PATIENCE)
-        channel.send(ours, {"do": "prepare", "id": "sb-1"})
+        channel.send(ours, {"do": "prepare", "id": "sb-1", "watched": False})
         prepared, sockets = received(ours)
         channel.send(ours, {"do": "socket", "id": "sb-1"})
         made, (descriptor,) = received(ours)

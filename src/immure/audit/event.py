@@ -4,6 +4,7 @@
     network_event  class 4001, Network Activity: a connection decided before any request could be read
     login_event    class 3002, Authentication: imported, refreshed, refused, revoked
     finding_event  class 2004, Detection Finding: a request that was refused because of a credential, for whoever watches for such
+    file_event     class 1001, File System Activity: an access that was refused inside, if that is watched for
 
 Written for the data path: templates filled by `%`, each text through the escaper of the standard library's JSON encoder, a few
 microseconds a line (`json.dumps` of the same object takes several times that).
@@ -48,6 +49,7 @@ _DECIDED = ',%s%s,"dst_endpoint":%s,"firewall_rule":{"name":%s,"category":%s}'
 _REQUEST = ',"http_request":{"uid":%s,"http_method":%s,"url":{"hostname":%s,"port":%d,"path":%s}}%s,"unmapped":{"credentials":[%s]}}\n'
 _RESPONSE = ',"http_response":{"code":%d}'
 _CONNECTION = ',"connection_info":{"uid":%s,"protocol_name":"tcp","direction_id":2}}\n'
+_FILE = ',"actor":{"process":{"pid":%d,"file":{"name":%s,"path":%s,"type_id":1}}},%s,"activity_name":%s,"file":{"name":%s,"path":%s}}\n'
 _LOGIN = ',"severity_id":%d,"activity_name":%s,"user":{"name":%s},"dst_endpoint":%s}\n'
 _FINDING = (
     ',"severity_id":%d,"is_alert":true,"action_id":2,"action":"Denied","disposition_id":2,"disposition":"Blocked",'
@@ -68,6 +70,7 @@ _INFORMATIONAL, _LOW, _HIGH = 1, 2, 4
 _OPEN, _REFUSE = 1, 5
 _OTHER = 99
 _METHODS = {"CONNECT": 1, "DELETE": 2, "GET": 3, "HEAD": 4, "OPTIONS": 5, "POST": 6, "PUT": 7, "TRACE": 8, "PATCH": 9}
+_FILE_ACTIVITIES = {"make": 1, "write": 3, "remove": 4, "rename": 5}
 _LOGON, _LOGOFF, _RENEW = 1, 2, 5
 _CREATE, _NEW = 1, 1
 _LOGIN_ACTIVITIES: dict[LoginActivity, tuple[int, int]] = {
@@ -164,6 +167,13 @@ def finding_event(
     head = _head(time, 2004, _CREATE, _NEW, reason, sandbox)
     named = "" if credential is None else quoted(credential)
     return (head + _FINDING % (_HIGH, quoted(request_id), quoted(title), _actor(caller), _endpoint(host, port), named)).encode("ascii")
+
+
+def file_event(*, time: int, sandbox: str, program: str, pid: int, operation: str, path: str, reason: str) -> bytes:
+    """One file access that was refused inside. `operation` is make, write, remove or rename."""
+    head = _head(time, 1001, _FILE_ACTIVITIES.get(operation, _OTHER), _FAILURE, reason, sandbox)
+    names = [quoted(text) for each in (program, path) for text in (each.rpartition("/")[2], each)]
+    return (head + _FILE % (pid, names[0], names[1], _DENIED, quoted(operation), names[2], names[3])).encode("ascii")
 
 
 def _head(time: int, kind: int, activity: int, state: int, detail: str, sandbox: str) -> str:

@@ -85,6 +85,8 @@ def _what(event: dict[str, Any]) -> list[str]:
             return [where, request, _text(event, "http_response", "code")]
         case 3002:
             return [_text(event, "activity_name"), where]
+        case 1001:
+            return [f"{_text(event, 'activity_name')} {_text(event, 'file', 'path')}"]
     return [where]
 
 

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from immure.broker import permitted_plan
 from immure.broker import plan as planning
+from immure.broker.denials import Denials
 from immure.broker.gate_line import GateLine
 from immure.broker.house import House
 from immure.broker.line import Line, close_all
@@ -59,7 +60,8 @@ class Session:
         self._started: float | None = None
         self._workspace = ""
         self._mount_points: tuple[StandIn, ...] = ()
-        self._trail = Trail(house.record, self.end)
+        self._denials = Denials() if request.options["log_denials"] else None
+        self._trail = Trail(self._record, self.end)
         self._gate: GateLine | None = None
         self._prepared: asyncio.Future[list[int]] | None = None
         self._ended: asyncio.Future[ImmureError | Ended] = asyncio.get_running_loop().create_future()
@@ -76,6 +78,13 @@ class Session:
             raise
         finally:
             await self._clean()
+            if self._denials is not None:
+                self._say(self._denials.text())
+
+    def _record(self, lines: bytes) -> None:
+        self._house.record(lines)
+        if self._denials is not None:
+            self._denials.add(lines)
 
     def signal(self, number: int) -> None:
         """The client was sent a signal. It is the program's, once there is one."""
@@ -147,7 +156,7 @@ class Session:
         self._make_directories(plan)
         launcher = self._house.launcher
         self._gate = GateLine(self._house.nursery.gate(), self.provision.answer, self.end)
-        self._prepared = launcher.prepare(self.identifier)
+        self._prepared = launcher.prepare(self.identifier, watched=self._denials is not None)
         try:
             async with asyncio.timeout(_PATIENCE):
                 certificate, sockets = await asyncio.gather(self._gate.certificate, self._prepared)

@@ -59,14 +59,15 @@ class Launcher:
         self._exited: dict[str, asyncio.Future[int]] = {}
         self._sockets: dict[str, list[asyncio.Future[socket.socket | None]]] = {}
 
-    def prepare(self, identifier: str) -> asyncio.Future[list[int]]:
-        """Make the namespaces. The result's descriptors belong to the caller; fails with ImmureError."""
+    def prepare(self, identifier: str, *, watched: bool = False) -> asyncio.Future[list[int]]:
+        """Make the namespaces. The result's descriptors belong to the caller; fails with ImmureError. If `watched`, what would change
+        files is reported to the gate."""
         if self._dead:
             raise worker_died("launcher")
         loop = asyncio.get_running_loop()
         prepared = self._prepared[identifier] = loop.create_future()
         self._exited[identifier] = loop.create_future()
-        self._line.send({"do": "prepare", "id": identifier})
+        self._line.send({"do": "prepare", "id": identifier, "watched": watched})
         return prepared
 
     def start(

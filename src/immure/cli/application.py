@@ -49,7 +49,8 @@ class Verbs(click.Group):
 def launch_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """The options of a launch, from the table that the quick reader reads too."""
     for option in reversed(LAUNCH):
-        decorate = click.option(*option.spellings, option.name, metavar=option.metavar, multiple=option.many, help=option.help)
+        value: dict[str, Any] = {"metavar": option.metavar, "multiple": option.many} if option.metavar else {"is_flag": True}
+        decorate = click.option(*option.spellings, option.name, help=option.help, **value)
         function = decorate(function)
     return function
 
@@ -66,6 +67,8 @@ def merged(before: dict[str, Any], after: dict[str, Any]) -> Values:
         second = inner[name]
         if isinstance(first, list) and isinstance(second, list):
             values[name] = first + second
+        elif isinstance(first, bool) and isinstance(second, bool):
+            values[name] = first or second
         elif first is not None and second is not None:
             raise click.UsageError(f"--{name.replace('_', '-')} is given twice")
         else:

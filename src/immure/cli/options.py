@@ -9,7 +9,7 @@ Rule: imports nothing.
 
 
 class Option:
-    """One option: its spellings, what its value is called, whether it may be repeated, and its help."""
+    """One option: its spellings, what its value is called ("" for one without), whether it may be repeated, and its help."""
 
     __slots__ = ("help", "many", "metavar", "name", "spellings")
 
@@ -36,15 +36,16 @@ LAUNCH = (
     Option("cpus", ("--cpus",), "N", "Allow so many processors (1.5); needs cgroup v2. [default: unlimited]"),
     Option("file_size", ("--file-size",), "SIZE", "Let no file grow beyond this (1G). [default: unlimited]"),
     Option("open_files", ("--open-files",), "N", "Let a process open so many files. [default: 65536]"),
+    Option("log_denials", ("--log-denials",), "", "At the end, list what was denied: connections, and changes of files."),
 )
 
 _BY_SPELLING = {spelling: option for option in LAUNCH for spelling in option.spellings}
 
-Values = dict[str, "str | list[str] | None"]
+Values = dict[str, "str | list[str] | bool | None"]
 
 
 def empty() -> Values:
-    return {option.name: [] if option.many else None for option in LAUNCH}
+    return {option.name: [] if option.many else None if option.metavar else False for option in LAUNCH}
 
 
 def read(argv: "list[str]") -> "tuple[str, Values, list[str]] | None":
@@ -71,6 +72,10 @@ def _take(argv: "list[str]", start: int, values: Values) -> int:
     """Read leading options into `values`; returns the index of the first word that is not one, or stops where it does not understand."""
     while start < len(argv):
         option = _BY_SPELLING.get(argv[start])
+        if option is not None and not option.metavar:
+            values[option.name] = True
+            start += 1
+            continue
         if option is None or start + 1 >= len(argv):
             return start
         value = argv[start + 1]

@@ -33,10 +33,12 @@ class AsCodexSpellsIt(click.Command):
     "allow_unix_socket", "--allow-unix-socket", metavar="PATH", multiple=True, help="Show a socket of the host, if there is a network."
 )
 @click.option("config", "-c", "--config", metavar="KEY=VALUE", multiple=True, help="Override a value of Codex's configuration.")
+@click.option("log_denials", "--log-denials", is_flag=True, help="At the end, list what was denied: connections, and changes of files.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, required=True, metavar="-- CMD…")
 @click.pass_context
 def command(context: click.Context, /, command: tuple[str, ...], **own: Any) -> None:
     from immure import client
 
+    own["log_denials"] |= context.obj["log_denials"]
     options: Values = {name: list(value) if isinstance(value, tuple) else value for name, value in (context.obj | own).items()}
     context.exit(client.launch("sandbox", options, list(command)))

@@ -70,7 +70,10 @@ class Control:
     def _serve(self, brief_file: int, audit: int, tcp4: int, tcp6: int, dns: int, diag: int, notify: int, first: int) -> Sandbox:
         brief = Brief.decode(_content(brief_file))
         callers = Identity(self._loop, notify, SocketDiag(socket.socket(fileno=diag)), first)
-        return self.open(brief, audit, [socket.socket(fileno=tcp4), socket.socket(fileno=tcp6)], socket.socket(fileno=dns), callers)
+        listeners = [socket.socket(fileno=tcp4), socket.socket(fileno=tcp6)]
+        sandbox = self.open(brief, audit, listeners, socket.socket(fileno=dns), callers)
+        callers.watch_files(sandbox.record_refused_file)
+        return sandbox
 
     def open(self, brief: Brief, audit: int, listeners: list[socket.socket], name_server: socket.socket, callers: CallerSource) -> Sandbox:
         """Begin to serve the given sockets."""

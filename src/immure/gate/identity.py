@@ -19,7 +19,7 @@ import fcntl
 import os
 import socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from math import inf
@@ -30,6 +30,7 @@ from immure.gate.ancestry import Ancestry
 from immure.gate.aside import Aside
 from immure.gate.contents import Contents
 from immure.gate.diag import Address, SocketDiag
+from immure.gate.file_watch import FileWatch, RefusedFile
 from immure.gate.loop import HANG_UP, READ, Loop
 from immure.gate.script import is_interpreter, script_of
 from immure.model import Binary, Caller, Process
@@ -50,6 +51,7 @@ _CONTINUE: Final = 1
 _NOTIFICATION = struct.Struct("=QIIiIQ6Q")
 _RESPONSE = struct.Struct("=QqiI")
 
+_SYS_CONNECT: Final = 42
 _PIDFD_GETFD: Final = 438
 _SO_COOKIE: Final = 57
 _INTERNET: Final = (int(socket.AF_INET), int(socket.AF_INET6))
@@ -101,11 +103,16 @@ class Identity:
         self._words = Aside(loop, "words", _READERS)
         self._scripts: dict[process.Life, str] = {}
         self._held: dict[int, Notice] = {}
+        self._files: FileWatch | None = None
         self._callers: dict[bytes, Caller] = {}
         loop.watch(notifications, READ, self)
 
     def name(self, binaries: Iterable[Binary]) -> None:
         self._contents.name(binaries)
+
+    def watch_files(self, told: Callable[[RefusedFile], None]) -> None:
+        """Have what would change files and is refused told; such calls are reported in a watched sandbox alone."""
+        self._files = FileWatch(self._loop, self._let_go, told)
 
     def caller_of(self, family: int, client: Address, destination: Address) -> Caller | None:
         """The caller behind an accepted connection; asked once for each."""
@@ -121,10 +128,13 @@ class Identity:
             fcntl.ioctl(self._fd, _RECEIVE, notification)
         except OSError:
             return  # the caller was killed meanwhile
-        number, thread, _, _, _, _, fd, *_ = _NOTIFICATION.unpack(notification)
+        number, thread, _, call, _, _, *arguments = _NOTIFICATION.unpack(notification)
+        if call != _SYS_CONNECT:
+            self._look_at_file(number, thread, call, tuple(arguments))
+            return
         notice = None
         try:
-            notice = self._look(number, thread, fd & 0xFFFFFFFF)
+            notice = self._look(number, thread, arguments[0] & 0xFFFFFFFF)
         except (OSError, ValueError):
             pass  # it was killed while we looked
         finally:
@@ -132,6 +142,12 @@ class Identity:
                 self._let_go(number)
         if notice is not None and not notice.missing:
             self._finish(notice)
+
+    def _look_at_file(self, number: int, thread: int, call: int, arguments: tuple[int, ...]) -> None:
+        if self._files is None:
+            self._let_go(number)
+        else:
+            self._files.look(number, thread, call, arguments)
 
     # Looking
 

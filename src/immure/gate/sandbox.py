@@ -5,9 +5,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Protocol
 
-from immure.audit.event import finding_event, http_event, network_event
+from immure.audit.event import file_event, finding_event, http_event, network_event
 from immure.gate.brief import Brief
 from immure.gate.certificate import Authority
+from immure.gate.file_watch import RefusedFile
 from immure.gate.flow import Flow
 from immure.gate.grants import Grants, VirtualEndpoint, Withdrawal
 from immure.gate.identity import CallerSource
@@ -207,5 +208,18 @@ class Sandbox:
             decision=decision,
             request_id=flow.id,
             failure=failure,
+        )
+        self.trail.add(event)
+
+    def record_refused_file(self, refused: RefusedFile) -> None:
+        """Put a file access that was refused inside on the audit trail."""
+        event = file_event(
+            time=time.time_ns() // 1_000_000,
+            sandbox=self.id,
+            program=refused.program,
+            pid=refused.pid,
+            operation=refused.operation,
+            path=refused.path,
+            reason=refused.reason + ("; no more of this sandbox are listed" if refused.is_last else ""),
         )
         self.trail.add(event)

@@ -76,7 +76,7 @@ class Launcher:
         try:
             match message["do"]:
                 case "prepare":
-                    self._prepare(identifier)
+                    self._prepare(identifier, watched=message["watched"])
                 case "start":
                     self._start(identifier, message, descriptors)
                 case "signal":
@@ -94,22 +94,25 @@ class Launcher:
         except OSError:
             self._ahead = False  # whoever asks next is told why
 
-    def _fork(self) -> Sandbox:
+    def _fork(self, *, watched: bool = False) -> Sandbox:
         ours, theirs = channel.pair()
         with theirs:
-            sandbox = Sandbox(wall.fork(theirs, self._uid), ours)
+            sandbox = Sandbox(wall.fork(theirs, self._uid, watched=watched), ours)
         self._watch(ours.fileno(), lambda: self._on_line(sandbox))
         self._watch(sandbox.pidfd, lambda: self._on_exit(sandbox))
         return sandbox
 
-    def _prepare(self, identifier: str) -> None:
+    def _prepare(self, identifier: str, *, watched: bool) -> None:
+        """The spare one, unless it is to be watched: its filter reports more, and there is no second listener for a process."""
         try:
-            sandbox = self._spare or self._fork()
+            sandbox = self._fork(watched=True) if watched else self._spare or self._fork()
         except OSError as error:
             channel.send(self._broker, {"did": "failed", "id": identifier, "step": wall.USERS, "error": str(error)})
             channel.send(self._broker, {"did": "exited", "id": identifier, "status": 125, "killed": False})
             return
-        self._spare, self._ahead = None, True
+        if sandbox is self._spare:
+            self._spare = None
+        self._ahead = True
         sandbox.identifier = identifier
         self._sandboxes[identifier] = sandbox
         self._tell(sandbox)

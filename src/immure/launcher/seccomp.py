@@ -114,6 +114,31 @@ PR_SET_MM = 35
 """The prctl by which root of a namespace of its own, as any process inside may be, can name another file as its program
 (PR_SET_MM_EXE_FILE). Checkpoint and restore needs it and nobody else; /proc/PID/exe is what a rule goes by. `int`: the low 32 bits."""
 
+_OPENING = 0o3 | 0o100 | 0o1000
+"""O_WRONLY, O_RDWR, O_CREAT and O_TRUNC."""
+OPENS = {"open": (2, 1), "openat": (257, 2)}
+"""As name: (number, index of the flags)."""
+CHANGES = {
+    "truncate": 76,
+    "rename": 82,
+    "mkdir": 83,
+    "rmdir": 84,
+    "creat": 85,
+    "link": 86,
+    "unlink": 87,
+    "symlink": 88,
+    "mknod": 133,
+    "mkdirat": 258,
+    "mknodat": 259,
+    "unlinkat": 263,
+    "renameat": 264,
+    "linkat": 265,
+    "symlinkat": 266,
+    "renameat2": 316,
+    "openat2": 437,
+}
+"""System calls that a watched sandbox reports, by number, beside opens that ask to write. The flags of openat2(2) lie in memory."""
+
 WITHOUT_NETWORK = {
     "connect": 42,
     "accept": 43,
@@ -178,13 +203,14 @@ _ON_OUR_CALLS = (
 """How every filter begins: other numberings of the system calls are none of ours."""
 
 
-def program() -> bytes:
-    """The filter as an array of `struct sock_filter` (8 bytes each)."""
-    code = [
-        *_ON_OUR_CALLS,
-        _jump(_JUMP_EQUAL, _SYS_CONNECT, 0, 1),
-        _statement(_RETURN, _NOTIFY),
-    ]
+def program(*, watched: bool = False) -> bytes:
+    """The filter as an array of `struct sock_filter` (8 bytes each). If `watched`, it reports calls that would change files too."""
+    notify = _statement(_RETURN, _NOTIFY)
+    code = [*_ON_OUR_CALLS, _jump(_JUMP_EQUAL, _SYS_CONNECT, 0, 1) + notify]
+    if watched:
+        for number, index in OPENS.values():
+            code.append(_on_call(number, _statement(_LOAD, _ARGUMENT_LOW[index]), _jump(_JUMP_ANY_BIT, _OPENING, 0, 1), notify))
+        code += [_jump(_JUMP_EQUAL, number, 0, 1) + notify for number in CHANGES.values()]
     for table, number in ((DENIED, errno.EPERM), (ABSENT, errno.ENOSYS)):
         code += [_jump(_JUMP_EQUAL, call, 0, 1) + _refuse(number) for call, _ in table.values()]
     protocols = _unless(2, [protocol for protocol, _ in NETLINK.values()], _refuse(errno.EPROTONOSUPPORT))
@@ -216,13 +242,13 @@ def without_network() -> bytes:
     return b"".join([*code, _statement(_RETURN, _ALLOW)])
 
 
-def install() -> int:
+def install(*, watched: bool = False) -> int:
     """Put the program on the calling thread, for good and for all its descendants; returns the notification descriptor.
 
     Sets no_new_privs, without which an unprivileged process may not filter itself. Raises OSError.
     """
     kernel.no_new_privileges()
-    instructions = program()
+    instructions = program(watched=watched)
     buffer = ctypes.create_string_buffer(instructions, len(instructions))
     filter_program = struct.pack("=HxxxxxxQ", len(instructions) // 8, ctypes.addressof(buffer))
     return kernel.syscall("seccomp", _SYS_SECCOMP, _SECCOMP_SET_MODE_FILTER, _SECCOMP_FILTER_FLAG_NEW_LISTENER, filter_program)

@@ -114,8 +114,11 @@ def _exec_bubblewrap(message: channel.Message, data: list[int]) -> NoReturn:
     os.execve(message["program"], argv, {})  # noqa: S606
 
 
-def fork(line: socket.socket, uid: int | None) -> int:
-    """Fork a sandbox that speaks on `line`; returns its pid. For root, `uid` is who it shall be. Raises OSError, as in step `USERS`."""
+def fork(line: socket.socket, uid: int | None, *, watched: bool = False) -> int:
+    """Fork a sandbox that speaks on `line`; returns its pid. For root, `uid` is who it shall be. Raises OSError, as in step `USERS`.
+
+    If `watched`, it reports what would change files.
+    """
     if uid is not None:
         pid = kernel.fork(kernel.CLONE_NEWPID)
         owner = uid, uid
@@ -123,7 +126,7 @@ def fork(line: socket.socket, uid: int | None) -> int:
         owner = os.geteuid(), os.getegid()
         pid = kernel.fork(kernel.CLONE_NEWUSER | kernel.CLONE_NEWPID)  # only the root of a user namespace may make the others
     if pid == 0:
-        _run(line, owner, drop=uid is not None)
+        _run(line, owner, drop=uid is not None, watched=watched)
     return pid
 
 
@@ -144,7 +147,7 @@ def send_socket(line: socket.socket, identifier: str, process: int) -> bool:
     return os.waitpid(pid, 0)[1] == 0
 
 
-def _run(line: socket.socket, owner: tuple[int, int], *, drop: bool) -> NoReturn:
+def _run(line: socket.socket, owner: tuple[int, int], *, drop: bool, watched: bool) -> NoReturn:
     """Be a sandbox: report `prepared` on `line`, wait for the start, become bubblewrap."""
     step = "isolate"
     try:
@@ -169,7 +172,7 @@ def _run(line: socket.socket, owner: tuple[int, int], *, drop: bool) -> NoReturn
         _, most = resource.getrlimit(resource.RLIMIT_CORE)
         if most != 0:
             resource.setrlimit(resource.RLIMIT_CORE, (_CORE_SIZE, _CORE_SIZE))
-        notify = seccomp.install()
+        notify = seccomp.install(watched=watched)
         step = "report"
         channel.send(line, {"did": "prepared"}, [*(s.fileno() for s in sockets), notify])
         os.close(notify)
