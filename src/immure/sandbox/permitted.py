@@ -62,27 +62,22 @@ def permit(
     """
     view = _View(permissions, own)
     view.check(secrets)
-    closed = {path for path in (*view.denied(), *_covered(secrets), *matches(permissions.patterns, permissions.depth)) if view.shows(path)}
-    closed |= {path for path in _listening() if view.shows(path)}.difference(map(os.path.realpath, sockets))
-    closed |= {path for path in IN_MEMORY if view.access.get(path) == "deny"}
-    mounts = [*view.mounts(), *(Mount.same(_socket(path)) for path in sockets)]
-    open_for_writing = [path for path in IN_MEMORY if view.access.get(path) == "write"]
-    untouchable = [*open_for_writing, *closed, *(mount.target for mount in mounts)]
-    targets = {mount.target for mount in mounts}
-    closed = {path for path in closed if next((lies for lies in above(path) if lies in targets or lies in closed), None) not in closed}
-    directories = {path for path in closed if os.path.isdir(path)}
-    emptied = {path for path in directories if any(mount.target.startswith(path + "/") for mount in mounts)}
+    mounts = (*view.mounts(), *(Mount.same(_socket(path)) for path in sockets))
+    targets = frozenset(mount.target for mount in mounts)
+    shut = view.shut((*_covered(secrets), *matches(permissions.patterns, permissions.depth)), sockets, targets)
+    directories = {path for path in shut if os.path.isdir(path)}
+    emptied = {path for path in directories if any(target.startswith(path + "/") for target in targets)}
+    memory = (*IN_MEMORY, "/run", AGENT_HOME, *(["/"] if view.everything == "read" else []))
+    untouched = {*targets, *shut, *(path for path in IN_MEMORY if view.access.get(path) == "write")}
     return Permitted(
         base=tuple(_top(host, writable=view.everything == "write")) if view.everything else (),
         system=host.mounts if permissions.system else (),
         links=(*(host.links if permissions.system else ()), *view.links(host)),
-        mounts=tuple(mounts),
-        hidden=tuple(sorted(closed - directories)),
+        mounts=mounts,
+        hidden=tuple(sorted(shut - directories)),
         closed=tuple(sorted(directories - emptied)),
         emptied=tuple(sorted(emptied)),
-        sealed=tuple(
-            path for path in (*IN_MEMORY, "/run", AGENT_HOME, *(["/"] if view.everything == "read" else [])) if path not in untouchable
-        ),
+        sealed=tuple(path for path in memory if path not in untouched),
         protection=view.protection(lifted),
     )
 
@@ -138,8 +133,14 @@ class _View:
                 )
             yield Mount.same(path, writable=access == "write")
 
-    def denied(self) -> Iterator[str]:
-        return (path for path, access in self.access.items() if access == "deny" and self.nearest(path) != "deny")
+    def shut(self, paths: Iterable[str], sockets: Iterable[str], targets: Collection[str]) -> set[str]:
+        """What is closed: what is denied, these paths, and sockets of the host that are not named. Of what lies in a closed directory
+        only what comes along with a mount within it needs closing too."""
+        denied = (path for path, access in self.access.items() if access == "deny" and self.nearest(path) != "deny")
+        named = {os.path.realpath(path) for path in sockets}
+        closed = {path for path in (*denied, *paths, *(path for path in _listening() if path not in named)) if self.shows(path)}
+        closed.update(path for path in IN_MEMORY if self.access.get(path) == "deny")
+        return {path for path in closed if next((lies for lies in above(path) if lies in targets or lies in closed), None) not in closed}
 
     def check(self, secrets: Collection[str]) -> None:
         """Raises UsageError for an entry that would show what must stay outside."""
