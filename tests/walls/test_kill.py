@@ -124,6 +124,17 @@ def test_a_part_dies_under_a_running_sandbox(victim: str, home: Household, marke
     assert_nothing_left(home, marker)
 
 
+def test_the_gate_dies_while_it_watches(home: Household, marker: str) -> None:
+    """A call that waits for it does not wait for ever."""
+    script = f"echo ready; while :; do echo > /tmp/x; done; sleep {marker}"
+    with begun(home, "run", "--log-denials", "--", "sh", "-c", script) as program:
+        assert line(program) == "ready"
+        os.kill(gate(home), signal.SIGKILL)
+        status, stderr = ended(program)
+    assert_one_error(status, stderr, expected=125, code="gate.died")
+    assert_nothing_left(home, marker)
+
+
 def test_the_inner_init_is_killed_with_all_that_it_holds(home: Household, marker: str) -> None:
     with begun(home, "run", "--", "sh", "-c", f"echo ready; exec sleep {marker}") as program:
         assert line(program) == "ready"
