@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from users import OrdinaryUser, give_away
+from ordinary_user import OrdinaryUser, give_away
 
 from immure.testing.household import Household, command
 

@@ -65,11 +65,14 @@ def _arguments(values: Values) -> list[str]:
     if values["workspace"] is not None:
         what = "the workspace of an attack is a decoy, and yours is not touched"
         raise UsageError(what, code="usage", hint="leave --workspace out")
-    words = []
+    words: list[str] = []
     for option in LAUNCH:
         given = values[option.name]
-        for value in given if isinstance(given, list) else [given] if given is not None else []:
-            words += [option.spellings[-1], value]
+        if isinstance(given, bool):
+            words += [option.spellings[-1]] * given
+        else:
+            for value in given if isinstance(given, list) else [given] if given is not None else []:
+                words += [option.spellings[-1], value]
     return words
 
 
