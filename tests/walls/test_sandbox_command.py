@@ -72,6 +72,7 @@ def test_a_trusted_projects_settings_are_not_taken_in_silence(home: Household) -
 
 @pytest.mark.parametrize("profile", [":read-only", ":workspace", ":danger-full-access"])
 def test_what_must_stay_outside_is_not_shown_by_any_profile(home: Household, profile: str) -> None:
+    assert home.run("sandbox", "--", "true").returncode == 0, "which makes what is not there yet"
     paths = [f"{home.codex_home}/auth.json", *(f"{home.immure_home}/{name}" for name in ("config", "state", "run"))]
     for path in paths:
         assert os.path.exists(path), "the control: outside they are there"
