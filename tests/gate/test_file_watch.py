@@ -25,9 +25,9 @@ class Watched:
             self.let_go.append(number)
             self.changed.notify_all()
 
-    def look(self, *numbers: int) -> None:
+    def look(self, *numbers: int, call: int | None = None) -> None:
         for number in numbers:
-            self.watch.look(number, os.getpid(), number, ())
+            self.watch.look(number, os.getpid(), number if call is None else call, ())
 
     def wait_for(self, count: int) -> None:
         with self.changed:
@@ -40,10 +40,11 @@ def refused(_: int, call: int, __: tuple[int, ...]) -> tuple[str, str, str]:
 
 def test_what_is_refused_is_told_once_for_each_path() -> None:
     watched = Watched(refused)
-    watched.look(1, 2, 1)
+    watched.look(1, 2)
+    watched.look(3, call=1)
     watched.wait_for(3)
     watched.watch.ready(0)
-    assert sorted(watched.let_go) == [1, 1, 2]
+    assert sorted(watched.let_go) == [1, 2, 3]
     assert [(one.path, one.pid, one.is_last) for one in sorted(watched.told, key=lambda one: one.path)] == [
         ("/1", os.getpid(), False),
         ("/2", os.getpid(), False),
